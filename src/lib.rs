@@ -1,0 +1,5 @@
+#![doc = include_str!("ARCHITECTURE.md")]
+
+pub mod agent;
+pub mod transport;
+pub mod wire;

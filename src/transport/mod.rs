@@ -1,0 +1,109 @@
+//! Where frames come from and go to: one trait, three carriers.
+//!
+//! A transport moves text frames and knows nothing of what they mean. What is wrong with a single frame costs that
+//! frame ([`Received::Rejected`]); what is wrong with the stream itself ends it ([`Ended`]).
+
+use std::future::Future;
+use std::io;
+
+use bytes::Bytes;
+
+/// What came from the peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Received {
+    /// One frame; not yet known to be UTF-8 or JSON.
+    Text(Bytes),
+    /// A frame that was dropped; the stream goes on.
+    Rejected(FrameFault),
+}
+
+/// What was wrong with a dropped frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FrameFault {
+    /// ARCP is spoken in text frames.
+    #[error("expected a text frame with one JSON object, got a binary frame")]
+    Binary,
+    /// Longer than allowed.
+    #[error("expected a frame of at most {max} bytes")]
+    TooLong {
+        /// The limit in bytes.
+        max: usize,
+    },
+}
+
+/// Why nothing more comes from the peer.
+#[derive(Debug, thiserror::Error)]
+pub enum Ended {
+    /// The peer closed, or its process ended.
+    #[error("the peer closed the connection")]
+    Closed,
+    /// A fault after which the stream cannot go on, to be told before it is closed.
+    #[error("{0}")]
+    Fault(FrameFault),
+    /// The carrier broke.
+    #[error("the connection broke: {0}")]
+    Broken(#[from] io::Error),
+}
+
+/// Why the daemon closes a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The conversation is over (WebSocket 1000).
+    Done,
+    /// The daemon stops (1001).
+    GoingAway,
+    /// The peer broke the rules, or was not let in (1008).
+    Policy,
+    /// A frame was too big (1009).
+    TooBig,
+    /// Another connection took the session over (4001).
+    TakenOver,
+    /// The peer was silent for too long (4002).
+    HeartbeatLost,
+    /// The peer reads too slowly (4003).
+    TooSlow,
+}
+
+impl CloseReason {
+    /// A few words, for the peer and the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CloseReason::Done => "done",
+            CloseReason::GoingAway => "the daemon is stopping",
+            CloseReason::Policy => "refused",
+            CloseReason::TooBig => "frame too big",
+            CloseReason::TakenOver => "the session was resumed on another connection",
+            CloseReason::HeartbeatLost => "heartbeat lost",
+            CloseReason::TooSlow => "reading too slowly; resume to go on",
+        }
+    }
+}
+
+/// The receiving half of a connection.
+pub trait FrameReader: Send {
+    /// Waits for the next frame. Cancel-safe: a dropped call loses nothing.
+    fn receive(&mut self) -> impl Future<Output = Result<Received, Ended>> + Send;
+}
+
+/// The sending half of a connection.
+pub trait FrameWriter: Send {
+    /// Hands a frame over; it may stay in a bounded buffer until [`flush`](Self::flush). Waits while that is full.
+    fn feed(&mut self, frame: Bytes) -> impl Future<Output = io::Result<()>> + Send;
+
+    /// Sends what was handed over.
+    fn flush(&mut self) -> impl Future<Output = io::Result<()>> + Send;
+
+    /// Sends what was handed over, says why, and closes. Errors are of no interest any more.
+    fn close(&mut self, reason: CloseReason) -> impl Future<Output = ()> + Send;
+}
+
+/// A connection before it is split into its halves.
+pub trait Transport: Send + 'static {
+    /// Its receiving half.
+    type Reader: FrameReader;
+    /// Its sending half.
+    type Writer: FrameWriter;
+
+    /// Takes it apart, to read and write independently.
+    fn split(self) -> (Self::Reader, Self::Writer);
+}

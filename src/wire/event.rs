@@ -1,0 +1,316 @@
+//! Event payloads and the bodies of the event kinds (§8).
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::error::ErrorBody;
+use super::feature::Feature;
+use super::id::{JobId, ResultId};
+use super::time::Timestamp;
+
+/// The payload of `job.event` (§8.1).
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Event {
+    /// The kind, which says what the body is.
+    pub kind: String,
+    /// When it happened.
+    pub ts: Timestamp,
+    /// The job.
+    pub job_id: JobId,
+    /// The kind's body; unknown fields are kept.
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
+    pub body: Box<RawValue>,
+}
+
+/// The kinds of events (§8.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EventKind {
+    /// `log`
+    Log,
+    /// `thought`
+    Thought,
+    /// `tool_call`
+    ToolCall,
+    /// `tool_result`
+    ToolResult,
+    /// `status`
+    Status,
+    /// `metric`
+    Metric,
+    /// `artifact_ref`
+    ArtifactRef,
+    /// `delegate`
+    Delegate,
+    /// `progress`
+    Progress,
+    /// `result_chunk`
+    ResultChunk,
+    /// `x-…`: a vendor's own kind; its body is any object.
+    Vendor,
+}
+
+impl EventKind {
+    /// The kind of this name, if there is one.
+    pub fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "log" => EventKind::Log,
+            "thought" => EventKind::Thought,
+            "tool_call" => EventKind::ToolCall,
+            "tool_result" => EventKind::ToolResult,
+            "status" => EventKind::Status,
+            "metric" => EventKind::Metric,
+            "artifact_ref" => EventKind::ArtifactRef,
+            "delegate" => EventKind::Delegate,
+            "progress" => EventKind::Progress,
+            "result_chunk" => EventKind::ResultChunk,
+            vendor if is_vendor(vendor) => EventKind::Vendor,
+            _ => return None,
+        })
+    }
+
+    /// The feature without which a session is not sent this kind.
+    pub fn gate(self) -> Option<Feature> {
+        match self {
+            EventKind::Progress => Some(Feature::Progress),
+            EventKind::ResultChunk => Some(Feature::ResultChunk),
+            EventKind::Log
+            | EventKind::Thought
+            | EventKind::ToolCall
+            | EventKind::ToolResult
+            | EventKind::Status
+            | EventKind::Metric
+            | EventKind::ArtifactRef
+            | EventKind::Delegate
+            | EventKind::Vendor => None,
+        }
+    }
+
+    /// Checks the body of an event of this kind.
+    ///
+    /// # Errors
+    /// A sentence that names the field and what was expected.
+    pub fn check(self, body: &RawValue) -> Result<(), String> {
+        match self {
+            EventKind::Log => shape::<Log>(body).map(drop),
+            EventKind::Thought => shape::<Thought>(body).map(drop),
+            EventKind::ToolCall => shape::<ToolCall>(body).map(drop),
+            EventKind::ToolResult => shape::<ToolResult>(body)?.check(),
+            EventKind::Status => shape::<Status>(body).map(drop),
+            EventKind::Metric => shape::<Metric>(body).map(drop),
+            EventKind::ArtifactRef => shape::<ArtifactRef>(body).map(drop),
+            EventKind::Delegate => shape::<Delegate>(body).map(drop),
+            EventKind::Progress => shape::<Progress>(body)?.check(),
+            EventKind::ResultChunk => shape::<ResultChunk>(body).map(drop),
+            EventKind::Vendor => shape::<serde_json::Map<String, serde_json::Value>>(body).map(drop),
+        }
+    }
+}
+
+fn shape<'a, T: Deserialize<'a>>(body: &'a RawValue) -> Result<T, String> {
+    let mut json = serde_json::Deserializer::from_str(body.get());
+    serde_path_to_error::deserialize(&mut json)
+        .map_err(|error| format!("body.{}: {}", error.path(), error.inner()))
+}
+
+fn is_vendor(name: &str) -> bool {
+    name.len() <= 128
+        && name.strip_prefix("x-").is_some_and(|rest| {
+            !rest.is_empty()
+                && rest.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+        })
+}
+
+/// Body of `log` (§8.2).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Log {
+    /// `debug`, `info`, `warn`, `error`; free text.
+    pub level: String,
+    /// What there is to say.
+    pub message: String,
+}
+
+/// Body of `thought` (§8.2).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Thought {
+    /// The agent's reasoning.
+    pub text: String,
+}
+
+/// Body of `tool_call` (§8.2).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ToolCall {
+    /// The tool.
+    pub tool: String,
+    /// Its arguments.
+    #[serde(default)]
+    pub args: serde_json::Value,
+    /// Joins the call and its result.
+    pub call_id: String,
+}
+
+/// Body of `tool_result` (§8.2): a result or an error.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ToolResult {
+    /// The call that is answered.
+    pub call_id: String,
+    /// What the tool returned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<serde_json::Value>,
+    /// Why it did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorBody>,
+}
+
+impl ToolResult {
+    fn check(self) -> Result<(), String> {
+        match (&self.result, &self.error) {
+            (Some(_), Some(_)) => Err("body: expected result or error, got both".into()),
+            (_, None) | (None, Some(_)) => Ok(()),
+        }
+    }
+}
+
+/// Body of `status` (§8.2).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Status {
+    /// What the job is at; `back_pressure` is the daemon's own (§6.5).
+    pub phase: String,
+    /// More about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// Body of `metric` (§8.2). Values are passed on as the text that the agent wrote.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Metric {
+    /// What is measured; `cost.…` is money (§9.6).
+    pub name: String,
+    /// How much.
+    pub value: serde_json::Number,
+    /// In what unit; a currency for money.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// Labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dimensions: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+/// Body of `artifact_ref` (§8.2).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ArtifactRef {
+    /// Where it is.
+    pub uri: String,
+    /// What it is.
+    pub content_type: String,
+    /// Its size in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub byte_size: Option<u64>,
+    /// Its SHA-256 in hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+}
+
+/// Body of `delegate` (§10, and our decision 16).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Delegate {
+    /// Names the delegation.
+    pub delegate_id: String,
+    /// The child, once it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub child_job_id: Option<String>,
+    /// Who is asked.
+    pub agent: String,
+}
+
+/// Body of `progress` (§8.2.1).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Progress {
+    /// How far; not negative.
+    pub current: f64,
+    /// Of how much; absent when nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<f64>,
+    /// Of what.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub units: Option<String>,
+    /// What is being done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+impl Progress {
+    fn check(self) -> Result<(), String> {
+        if self.current >= 0.0
+            && self.current.is_finite()
+            && self.total.is_none_or(|t| t >= 0.0 && t.is_finite())
+        {
+            Ok(())
+        } else {
+            Err(format!("body.current: expected a non-negative number, got {}", self.current))
+        }
+    }
+}
+
+/// How a chunk's data is written (§8.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ChunkEncoding {
+    /// Text as it is.
+    Utf8,
+    /// Bytes as standard base64 with padding.
+    Base64,
+}
+
+/// Body of `result_chunk` (§8.4).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ResultChunk {
+    /// The result; made by the daemon.
+    pub result_id: ResultId,
+    /// 0, 1, 2 … per result.
+    pub chunk_seq: u64,
+    /// The piece.
+    pub data: String,
+    /// How it is written.
+    pub encoding: ChunkEncoding,
+    /// Whether another follows.
+    pub more: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(kind: &str, body: &str) -> Result<(), String> {
+        let raw = RawValue::from_string(body.into()).unwrap();
+        EventKind::parse(kind).ok_or_else(|| format!("no kind {kind}"))?.check(&raw)
+    }
+
+    #[test]
+    fn bodies_are_checked_and_unknown_fields_pass() {
+        for (kind, body) in [
+            ("log", r#"{"level":"info","message":"x","more":1}"#),
+            ("progress", r#"{"current":0}"#),
+            ("tool_result", r#"{"call_id":"c","result":{"ok":true}}"#),
+            ("metric", r#"{"name":"cost.x","value":0.1000}"#),
+            ("x-vendor.thing", r#"{"a":1}"#),
+        ] {
+            assert_eq!(check(kind, body), Ok(()), "{kind}");
+        }
+        for (kind, body, names) in [
+            ("log", r#"{"level":"info"}"#, "message"),
+            ("progress", r#"{"current":-1}"#, "current"),
+            ("progress", r#"{"current":"1"}"#, "current"),
+            (
+                "tool_result",
+                r#"{"call_id":"c","result":1,"error":{"code":"CANCELLED","message":"m","retryable":false}}"#,
+                "both",
+            ),
+            ("x-vendor", "[]", "body"),
+            ("x-", "{}", "no kind"),
+            ("banana", "{}", "no kind"),
+        ] {
+            assert!(check(kind, body).unwrap_err().contains(names), "{kind} {body}");
+        }
+    }
+}

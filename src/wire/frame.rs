@@ -1,0 +1,153 @@
+//! Framing of byte streams: lines on stdio, and the depth of a JSON text before it is parsed.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+/// Whether arrays and objects nest deeper than `max` in a JSON text. Looks at bytes only; needs no valid JSON.
+pub fn too_deep(json: &[u8], max: usize) -> bool {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for byte in json {
+        if in_string {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => in_string = false,
+                _ => {}
+            }
+            continue;
+        }
+        match byte {
+            b'"' => in_string = true,
+            b'[' | b'{' => {
+                depth += 1;
+                if depth > max {
+                    return true;
+                }
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
+}
+
+/// One line taken out of a byte stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Line {
+    /// A line without its end.
+    Text(Bytes),
+    /// A line longer than allowed; it is dropped up to its end and the stream goes on.
+    TooLong,
+}
+
+/// Cuts a byte stream into lines; blank ones are skipped, `\r\n` is a line end too.
+#[derive(Debug)]
+pub struct Lines {
+    buffer: BytesMut,
+    scanned: usize,
+    max: usize,
+    dropping: bool,
+}
+
+impl Lines {
+    /// Lines of at most `max` bytes.
+    pub fn new(max: usize) -> Self {
+        Lines { buffer: BytesMut::new(), scanned: 0, max, dropping: false }
+    }
+
+    /// Where to read more bytes into.
+    pub fn buffer(&mut self) -> &mut BytesMut {
+        self.buffer.reserve(8 * 1024);
+        &mut self.buffer
+    }
+
+    /// The next whole line, if there is one.
+    pub fn next_line(&mut self) -> Option<Line> {
+        loop {
+            let end =
+                self.buffer[self.scanned..].iter().position(|b| *b == b'\n').map(|at| at + self.scanned);
+            let Some(end) = end else {
+                self.scanned = self.buffer.len();
+                return self.overflow();
+            };
+            let mut line = self.buffer.split_to(end);
+            self.buffer.advance(1);
+            self.scanned = 0;
+            if std::mem::take(&mut self.dropping) {
+                continue;
+            }
+            if line.last() == Some(&b'\r') {
+                line.truncate(line.len() - 1);
+            }
+            if line.len() > self.max {
+                return Some(Line::TooLong);
+            }
+            if !line.iter().all(u8::is_ascii_whitespace) {
+                return Some(Line::Text(line.freeze()));
+            }
+        }
+    }
+
+    /// What stands after the last line end, once the stream has ended.
+    pub fn rest(&mut self) -> Option<Line> {
+        let rest = self.buffer.split();
+        self.scanned = 0;
+        if self.dropping || rest.iter().all(u8::is_ascii_whitespace) {
+            return None;
+        }
+        Some(Line::Text(rest.freeze()))
+    }
+
+    /// An unfinished line that is too long already is reported once and then dropped as it comes.
+    fn overflow(&mut self) -> Option<Line> {
+        if self.buffer.len() <= self.max {
+            return None;
+        }
+        self.buffer.clear();
+        self.scanned = 0;
+        let first = !std::mem::replace(&mut self.dropping, true);
+        first.then_some(Line::TooLong)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(max: usize, pieces: &[&[u8]]) -> Vec<Line> {
+        let mut lines = Lines::new(max);
+        let mut out = Vec::new();
+        for piece in pieces {
+            lines.buffer().extend_from_slice(piece);
+            while let Some(line) = lines.next_line() {
+                out.push(line);
+            }
+        }
+        out.extend(lines.rest());
+        out
+    }
+
+    fn text(t: &'static str) -> Line {
+        Line::Text(Bytes::from_static(t.as_bytes()))
+    }
+
+    #[test]
+    fn lines_come_whole_whatever_the_pieces_and_blank_ones_are_skipped() {
+        let whole = lines(10, &[b"ab\r\n\n  \ncd\nef"]);
+        assert_eq!(whole, [text("ab"), text("cd"), text("ef")]);
+        let pieces: Vec<&[u8]> = b"ab\r\n\n  \ncd\nef".chunks(1).collect();
+        assert_eq!(lines(10, &pieces), whole);
+    }
+
+    #[test]
+    fn an_over_long_line_is_told_once_and_the_stream_goes_on() {
+        assert_eq!(lines(3, &[b"aaaa", b"aaaaaaa", b"a\nok\n"]), [Line::TooLong, text("ok")]);
+        assert_eq!(lines(3, &[b"aaaa\nok\n"]), [Line::TooLong, text("ok")]);
+    }
+
+    #[test]
+    fn depth_counts_brackets_outside_strings() {
+        assert!(!too_deep(br#"["[[[[","\"[[[["]"#, 1));
+        assert!(too_deep(b"[[1]]", 1));
+        assert!(!too_deep(b"[[1],[2],[3]]", 2));
+    }
+}

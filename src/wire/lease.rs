@@ -1,0 +1,199 @@
+//! Leases as they are asked for and echoed (§9): namespaces, patterns, constraints.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::limits::Limits;
+use super::time::Timestamp;
+
+/// A capability grant (§9.1): namespace → patterns, kept in the order in which they were asked for.
+///
+/// Unknown namespaces are kept and grant nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Lease(Vec<(String, Vec<String>)>);
+
+/// What bounds a lease as a whole (§9.5).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct LeaseConstraints {
+    /// The instant at which the lease ends; UTC with `Z`, in the future when the job is submitted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A lease that cannot be granted as it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadLease {
+    /// More namespaces or patterns than allowed, or longer ones.
+    #[error("lease_request has {got} {what}; at most {max} are allowed")]
+    TooMuch {
+        /// What there is too much of.
+        what: &'static str,
+        /// How many came.
+        got: usize,
+        /// How many are allowed.
+        max: usize,
+    },
+    /// An empty namespace or pattern, or one with control characters.
+    #[error(
+        "lease_request.{namespace}: expected non-empty patterns without control characters, got {pattern:?}"
+    )]
+    Pattern {
+        /// The namespace in question.
+        namespace: String,
+        /// The offending pattern, shortened.
+        pattern: String,
+    },
+    /// An amount that is no amount.
+    #[error("lease_request.cost.budget: expected amounts like USD:5.00 (currency, colon, digits), got {0:?}")]
+    Amount(String),
+    /// Two amounts of one currency.
+    #[error("lease_request.cost.budget names the currency {0} twice; give one amount per currency")]
+    CurrencyTwice(String),
+}
+
+impl Lease {
+    /// The lease with these grants.
+    pub fn new(grants: Vec<(String, Vec<String>)>) -> Self {
+        Lease(grants)
+    }
+
+    /// Namespaces with their patterns, in order.
+    pub fn grants(&self) -> impl Iterator<Item = (&str, &[String])> {
+        self.0.iter().map(|(namespace, patterns)| (namespace.as_str(), patterns.as_slice()))
+    }
+
+    /// Checks sizes, texts and amounts (§9.2, §9.6).
+    ///
+    /// # Errors
+    /// The first thing that is wrong, as [`BadLease`].
+    pub fn check(&self, limits: &Limits) -> Result<(), BadLease> {
+        let too_much =
+            |what, got, max| if got > max { Err(BadLease::TooMuch { what, got, max }) } else { Ok(()) };
+        too_much("namespaces", self.0.len(), limits.lease_namespaces)?;
+        too_much("patterns", self.0.iter().map(|(_, p)| p.len()).sum(), limits.lease_patterns)?;
+        for (namespace, patterns) in self.grants() {
+            for text in patterns.iter().map(String::as_str).chain([namespace]) {
+                too_much("characters in a pattern", text.chars().count(), limits.lease_pattern_chars)?;
+                if text.is_empty() || text.chars().any(char::is_control) {
+                    let shorten = |text: &str| text.chars().take(64).collect();
+                    return Err(BadLease::Pattern { namespace: shorten(namespace), pattern: shorten(text) });
+                }
+            }
+            if namespace == "cost.budget" {
+                check_amounts(patterns)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_amounts(amounts: &[String]) -> Result<(), BadLease> {
+    let mut seen: Vec<&str> = Vec::new();
+    for amount in amounts {
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let split = amount.split_once(':').filter(|(currency, number)| {
+            let named =
+                !currency.is_empty() && currency.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+            named
+                && number
+                    .split_once('.')
+                    .map_or(digits(number), |(whole, part)| digits(whole) && digits(part))
+        });
+        let Some((currency, _)) = split else {
+            return Err(BadLease::Amount(amount.chars().take(64).collect()));
+        };
+        if seen.contains(&currency) {
+            return Err(BadLease::CurrencyTwice(currency.into()));
+        }
+        seen.push(currency);
+    }
+    Ok(())
+}
+
+impl Serialize for Lease {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(namespace, patterns)| (namespace, patterns)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Lease {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Grants;
+        impl<'de> Visitor<'de> for Grants {
+            type Value = Lease;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of namespaces, each with a list of patterns")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Lease, A::Error> {
+                let mut grants: Vec<(String, Vec<String>)> = Vec::new();
+                while let Some(namespace) = map.next_key::<String>()? {
+                    if grants.iter().any(|(known, _)| *known == namespace) {
+                        return Err(A::Error::custom(format!("the namespace {namespace:?} is named twice")));
+                    }
+                    grants.push((namespace, map.next_value()?));
+                }
+                Ok(Lease(grants))
+            }
+        }
+        deserializer.deserialize_map(Grants)
+    }
+}
+
+impl JsonSchema for Lease {
+    fn schema_name() -> Cow<'static, str> {
+        "Lease".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "object",
+            "additionalProperties": { "type": "array", "items": { "type": "string", "minLength": 1 } }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str) -> Result<Lease, String> {
+        let lease: Lease = serde_json::from_str(text).map_err(|e| e.to_string())?;
+        lease.check(&Limits::default()).map_err(|e| e.to_string())?;
+        Ok(lease)
+    }
+
+    #[test]
+    fn a_lease_is_echoed_verbatim() {
+        let text = r#"{"net.fetch":["https://b/**","https://a/**"],"fs.read":["/x"],"x.y":["z"],"cost.budget":["USD:1.00","EUR:2"]}"#;
+        assert_eq!(serde_json::to_string(&check(text).unwrap()).unwrap(), text);
+    }
+
+    #[test]
+    fn what_cannot_be_granted_is_refused() {
+        for wrong in [
+            r#"{"cost.budget":["USD:-1"]}"#,
+            r#"{"cost.budget":["USD:1e3"]}"#,
+            r#"{"cost.budget":["USD:1."]}"#,
+            r#"{"cost.budget":["USD"]}"#,
+            r#"{"cost.budget":["USD:1","USD:2"]}"#,
+            r#"{"fs.read":[""]}"#,
+            r#"{"fs.read":["a\u0000b"]}"#,
+            r#"{"fs.read":"/x"}"#,
+            r#"{"fs.read":[1]}"#,
+            r#"{"fs.read":[],"fs.read":[]}"#,
+            "[]",
+        ] {
+            assert!(check(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn ten_thousand_namespaces_reach_the_limit() {
+        let grants = (0..10_000).map(|i| (format!("n{i}"), vec!["x".into()])).collect();
+        let bad = Lease::new(grants).check(&Limits::default());
+        assert_eq!(bad, Err(BadLease::TooMuch { what: "namespaces", got: 10_000, max: 64 }));
+    }
+}

@@ -1,0 +1,121 @@
+//! Every limit of the daemon: its name, unit, default and meaning, in one place.
+//!
+//! Each field is a key of the same name in the `[limits]` table of `arcpd.toml`, an environment variable
+//! `ARCPD_LIMITS_<NAME>`, and is shown with its source by `arcpd check`.
+
+use serde::{Deserialize, Serialize};
+
+/// The largest frame either side may send: one byte below 1 MiB, because a published client closes at 1 MiB.
+pub const FRAME_BYTES: usize = 1_048_575;
+
+/// Room that an envelope's head and a dialect's additions may need around a payload, in bytes.
+pub const ENVELOPE_HEADROOM_BYTES: usize = 2_048;
+
+/// Characters of an envelope `id`, of a nonce, of a `session_id` or `job_id` sent by a client.
+pub const ID_CHARS: usize = 128;
+
+/// Top-level fields of one envelope, known and unknown together.
+pub const ENVELOPE_FIELDS: usize = 64;
+
+macro_rules! limits {
+    ($($(#[$doc:meta])* $name:ident: $ty:ty = $default:expr,)*) => {
+        /// The daemon's limits, as configured. Units are in the names; see the module for where they come from.
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct Limits { $($(#[$doc])* pub $name: $ty,)* }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Limits { $($name: $default,)* }
+            }
+        }
+
+        impl Limits {
+            /// The name of every limit, in the order in which they are documented.
+            pub const NAMES: &'static [&'static str] = &[$(stringify!($name),)*];
+        }
+    };
+}
+
+limits! {
+    /// Largest frame or line accepted and sent, in bytes. At most 1 MiB − 1.
+    frame_bytes: usize = FRAME_BYTES,
+    /// Largest first frame, before anybody is authenticated, in bytes.
+    hello_bytes: usize = 65_536,
+    /// Deepest nesting of arrays and objects in a frame.
+    json_depth: usize = 64,
+    /// Time that a new connection has to send its first frame, in milliseconds.
+    hello_timeout_ms: u64 = 10_000,
+    /// Time that one write to a peer may take before the connection is given up, in milliseconds.
+    send_timeout_ms: u64 = 30_000,
+    /// Connections served at once, of all principals and before authentication.
+    connections: usize = 30_000,
+    /// Live sessions of one principal, connected or resumable.
+    sessions_per_principal: usize = 20_000,
+    /// Jobs of one principal that have not ended.
+    jobs_per_principal: usize = 1_000,
+    /// Jobs of the whole daemon that have not ended.
+    jobs_running: usize = 10_000,
+    /// Jobs that one session submitted or subscribed to and still follows.
+    attachments_per_session: usize = 4_096,
+    /// Replies that wait to be sent on one connection before no more of its requests are read.
+    replies_pending: usize = 256,
+    /// Refused frames that one connection is answered per second; further reading waits.
+    refusals_per_sec: u32 = 50,
+    /// Envelope ids remembered per session to recognise a duplicate.
+    duplicate_window: usize = 256,
+    /// Events kept for a session beyond what it acknowledged; older ones can no longer be resumed from.
+    session_buffer_events: u64 = 4_000_000,
+    /// Bytes of bookkeeping kept for those events.
+    session_buffer_bytes: usize = 16 * 1024 * 1024,
+    /// Unacknowledged events at which a session that acknowledges is told `back_pressure`.
+    lag_signal_events: u64 = 10_000,
+    /// Unacknowledged events at which a session that acknowledges is detached; it can resume.
+    lag_detach_events: u64 = 2_000_000,
+    /// Records kept of one job's history.
+    history_events: u64 = 2_000_000,
+    /// Bytes kept of one job's history.
+    history_bytes: u64 = 512 * 1024 * 1024,
+    /// Bytes kept by the memory store for all jobs together; beyond it finished jobs go and new ones are refused.
+    store_bytes: u64 = 2 * 1024 * 1024 * 1024,
+    /// Finished jobs kept for listing, subscribing and idempotent replay.
+    finished_jobs: usize = 10_000,
+    /// Time that a finished job is kept, in seconds, if the count allows; never less than the resume window.
+    finished_age_sec: u64 = 86_400,
+    /// Characters of an idempotency key.
+    idempotency_key_chars: usize = 256,
+    /// Idempotency keys remembered.
+    idempotency_keys: usize = 100_000,
+    /// Time that an idempotency key is remembered, in seconds.
+    idempotency_age_sec: u64 = 86_400,
+    /// Namespaces of one lease request.
+    lease_namespaces: usize = 64,
+    /// Patterns of one lease request, over all namespaces.
+    lease_patterns: usize = 1_024,
+    /// Characters of one lease pattern.
+    lease_pattern_chars: usize = 4_096,
+    /// Longest `max_runtime_sec` that a submit may ask for, in seconds.
+    max_runtime_sec: u64 = 30 * 86_400,
+    /// Jobs on one page of a listing.
+    list_page_jobs: usize = 1_000,
+    /// Jobs on a page when the request names no limit.
+    list_default_jobs: usize = 100,
+    /// Bytes of one page of a listing.
+    list_page_bytes: usize = 512 * 1024,
+    /// Largest result sent inside `job.result`, in bytes; a larger one is streamed as chunks.
+    inline_result_bytes: usize = 900 * 1024,
+    /// Largest chunk of a result that an agent may send, in decoded bytes.
+    chunk_bytes: usize = 512 * 1024,
+    /// Largest result of one job over all its chunks, in decoded bytes.
+    result_bytes: u64 = 256 * 1024 * 1024,
+    /// Longest line that a child agent may write, in bytes.
+    agent_line_bytes: usize = 1_048_576,
+    /// Bytes of a child's stderr that are logged; the rest is dropped and counted.
+    agent_stderr_bytes: usize = 65_536,
+    /// Time between telling an agent to stop and taking its process or task away, in milliseconds.
+    cancel_grace_ms: u64 = 2_000,
+    /// Time between SIGTERM and SIGKILL of a child's process group, in milliseconds.
+    kill_grace_ms: u64 = 2_000,
+    /// Time that a stopping daemon gives connections and children before it leaves, in milliseconds.
+    shutdown_grace_ms: u64 = 5_000,
+}

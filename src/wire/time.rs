@@ -1,0 +1,127 @@
+//! Instants on the wire: UTC, RFC 3339 with `Z`, microseconds.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// An instant in microseconds since the Unix epoch (§6.4, §8.1, §9.5). Time is always handed in from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(i64);
+
+/// A text that is no instant in UTC.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected an instant in UTC like 2026-05-13T19:42:13Z (RFC 3339 with Z), got {0:?}")]
+pub struct NotAnInstant(pub String);
+
+impl Timestamp {
+    /// The instant `micros` microseconds after the Unix epoch.
+    pub fn from_micros(micros: i64) -> Self {
+        Timestamp(micros)
+    }
+
+    /// Microseconds since the Unix epoch.
+    pub fn as_micros(self) -> i64 {
+        self.0
+    }
+
+    /// Whole milliseconds since the Unix epoch, 0 for anything before it.
+    pub fn as_millis(self) -> u64 {
+        u64::try_from(self.0 / 1_000).unwrap_or(0)
+    }
+
+    /// The instant `by` later; stays at the end of time when there is no later one.
+    pub fn plus(self, by: Duration) -> Self {
+        Timestamp(self.0.saturating_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)))
+    }
+
+    /// How long ago `earlier` was; zero when it is not earlier.
+    pub fn since(self, earlier: Timestamp) -> Duration {
+        Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// Reads RFC 3339 in UTC with a `Z` and zero to nine digits of fraction.
+    ///
+    /// # Errors
+    /// [`NotAnInstant`] for anything else, offsets other than `Z` included (§9.5).
+    pub fn parse(text: &str) -> Result<Self, NotAnInstant> {
+        let refuse = || NotAnInstant(text.chars().take(64).collect());
+        if !text.ends_with(['Z', 'z']) {
+            return Err(refuse());
+        }
+        let parsed = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| refuse())?;
+        i64::try_from(parsed.unix_timestamp_nanos() / 1_000).map(Timestamp).map_err(|_| refuse())
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000)
+            .unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        write!(
+            f,
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}Z",
+            at.year(),
+            u8::from(at.month()),
+            at.day(),
+            at.hour(),
+            at.minute(),
+            at.second(),
+            at.microsecond()
+        )
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Timestamp::parse(&text).map_err(D::Error::custom)
+    }
+}
+
+impl JsonSchema for Timestamp {
+    fn schema_name() -> Cow<'static, str> {
+        "Timestamp".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "date-time", "pattern": "[Zz]$" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instants_with_zero_to_nine_digits_of_fraction_are_read_and_others_refused() {
+        for (text, micros) in [
+            ("1970-01-01T00:00:01Z", 1_000_000),
+            ("1970-01-01T00:00:01.5Z", 1_500_000),
+            ("1970-01-01T00:00:00.123456789Z", 123_456),
+        ] {
+            assert_eq!(Timestamp::parse(text).unwrap().as_micros(), micros, "{text}");
+        }
+        for text in
+            ["2026-05-13T19:42:13", "2026-05-13T19:42:13+00:00", "tomorrow", "", "2026-13-01T00:00:00Z"]
+        {
+            assert!(Timestamp::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_instant_is_written_as_it_is_read() {
+        let at = Timestamp::from_micros(1_794_000_000_123_456);
+        assert_eq!(Timestamp::parse(&at.to_string()).unwrap(), at);
+    }
+}
