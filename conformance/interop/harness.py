@@ -41,8 +41,19 @@ async def within(what: str, awaitable: Awaitable[T], timeout: float = WAIT_SEC) 
 
 
 def equal(actual: Any, expected: Any, what: str) -> None:
-    if actual != expected or type(actual) is not type(expected):
-        raise AssertionError(f"{what}: expected {_short(expected)}, got {_short(actual)}")
+    if actual == expected and type(actual) is type(expected):
+        return
+    if isinstance(actual, list) and isinstance(expected, list) and len(expected) > 4:
+        what, expected, actual = _first_difference(actual, expected, what)
+    raise AssertionError(f"{what}: expected {_short(expected)}, got {_short(actual)}")
+
+
+def _first_difference(actual: list[Any], expected: list[Any], what: str) -> tuple[str, Any, Any]:
+    same = 0
+    while same < min(len(actual), len(expected)) and actual[same] == expected[same]:
+        same += 1
+    place = f"{what}: {len(actual)} where {len(expected)} were due, different from index {same}"
+    return place, expected[same : same + 3], actual[same : same + 3]
 
 
 def _short(value: Any) -> str:

@@ -14,9 +14,7 @@ import os
 import signal
 import sys
 import tempfile
-import traceback
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import scenarios  # noqa: F401
@@ -24,81 +22,32 @@ from harness import World
 from links import Endpoint, StdioEndpoint, WebSocketEndpoint
 from processes import Daemon
 from registry import SCENARIOS, Scenario
+from report import DaemonLog, Tally, join_reasons, one_line
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 URL_VARIABLE = "ARCPD_INTEROP_URL"
 SCENARIO_SEC = 30.0
-TAIL_LINES = 15
-
-
-@dataclass
-class Tally:
-    passed: int = 0
-    failed: int = 0
-
-    def ok(self, transport: str, name: str) -> None:
-        self.passed += 1
-        print(f"ok   {transport:5}  {name}", flush=True)
-
-    def fail(self, transport: str, name: str, reason: str) -> None:
-        self.failed += 1
-        print(f"FAIL {transport:5}  {name}: {reason}", flush=True)
-
-
-class DaemonLog:
-    """The daemon's standard error, in a file, so that its end can be shown with a failure."""
-
-    def __init__(self, directory: Path) -> None:
-        self._path = directory / "arcpd.log"
-        self.file = self._path.open("ab")
-        self._mark = 0
-
-    def mark(self) -> None:
-        self._mark = self._path.stat().st_size
-
-    def show_tail(self) -> None:
-        with self._path.open("rb") as file:
-            file.seek(self._mark)
-            lines = file.read().decode("utf-8", "replace").splitlines()
-        for line in lines[-TAIL_LINES:]:
-            print(f"       | {line[:400]}", file=sys.stderr, flush=True)
 
 
 async def run_scenario(scenario: Scenario, endpoint: Endpoint) -> str | None:
     """Runs one scenario; None if it passed, else the reason on one line."""
     world = World(endpoint)
-    reason: str | None = None
+    reasons: list[str] = []
     try:
         async with asyncio.timeout(SCENARIO_SEC):
             await scenario.body(world)
     except TimeoutError as error:
-        reason = one_line(error, f"did not end within {SCENARIO_SEC:g} s")
+        reasons.append(one_line(error, f"did not end within {SCENARIO_SEC:g} s"))
     except Exception as error:
-        reason = one_line(error)
+        reasons.append(one_line(error))
     finally:
         await world.close()
-    return join_reasons(([reason] if reason else []) + world.complaints())
+    return join_reasons(reasons + world.complaints())
 
 
-def one_line(error: BaseException, text: str | None = None) -> str:
-    """The message of an error and the line of ours that it came through."""
-    message = text or str(error) or type(error).__name__
-    if text is None and not isinstance(error, AssertionError):
-        message = f"{type(error).__name__}: {message}"
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).parent.name == "scenarios"]
-    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return f"{' '.join(message.split())[:500]}{place}"
-
-
-def join_reasons(reasons: list[str]) -> str | None:
-    if not reasons:
-        return None
-    shown = "; ".join(reasons[:3])
-    return shown if len(reasons) <= 3 else f"{shown}; and {len(reasons) - 3} more"
-
-
-async def run_all(chosen: Iterable[Scenario], transport: str, endpoint: Endpoint, log: DaemonLog, tally: Tally) -> None:
+async def run_all(
+    chosen: Iterable[Scenario], transport: str, endpoint: Endpoint, log: DaemonLog, tally: Tally
+) -> None:
     for scenario in chosen:
         log.mark()
         reason = await run_scenario(scenario, endpoint)
@@ -132,9 +81,26 @@ async def run_over_websocket(chosen: list[Scenario], binary: Path | None, direct
         tally.ok("ws", "daemon_starts_and_stops")
 
 
-async def run_over_stdio(chosen: list[Scenario], binary: Path, directory: Path, tally: Tally) -> None:
+async def run_over_stdio(chosen: list[Scenario], binary: Path | None, directory: Path, tally: Tally) -> None:
     log = DaemonLog(directory)
+    assert binary is not None
     await run_all(chosen, "stdio", StdioEndpoint(binary, directory, log.file), log, tally)
+
+
+async def run(plan: dict[str, list[Scenario]], binary: Path | None) -> Tally:
+    """Runs the scenarios planned for each transport, in a directory that goes away afterwards."""
+    main_task = asyncio.current_task()
+    assert main_task is not None
+    with contextlib.suppress(NotImplementedError):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, main_task.cancel)
+    tally = Tally()
+    with tempfile.TemporaryDirectory(prefix="arcpd-interop-") as name:
+        for transport, chosen in plan.items():
+            directory = Path(name) / transport
+            directory.mkdir()
+            run_over = run_over_websocket if transport == "ws" else run_over_stdio
+            await run_over(chosen, binary, directory, tally)
+    return tally
 
 
 def find_binary(given: str | None) -> Path | None:
@@ -144,64 +110,60 @@ def find_binary(given: str | None) -> Path | None:
     return next((path for path in built if path.is_file()), None)
 
 
+def binary_problem(binary: Path | None) -> str | None:
+    if binary is None:
+        return "there is no target/release/arcpd or target/debug/arcpd"
+    if not binary.is_file() or not os.access(binary, os.X_OK):
+        return f"{binary} is not an executable file"
+    return None
+
+
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="conformance/interop/run", description="The published Python client against arcpd.")
-    parser.add_argument("binary", nargs="?", help="arcpd to test (default: target/release/arcpd, else target/debug/arcpd)")
+    parser = argparse.ArgumentParser(
+        prog="conformance/interop/run", description="The published Python client against arcpd."
+    )
+    parser.add_argument(
+        "binary", nargs="?", help="arcpd to test (default: target/release/arcpd, else target/debug/arcpd)"
+    )
     parser.add_argument("--transport", choices=("ws", "stdio", "both"), default="both")
     parser.add_argument("--filter", metavar="TEXT", default="", help="only scenarios whose name contains TEXT")
     parser.add_argument("--list", action="store_true", help="print the scenarios and what each asserts")
     return parser.parse_args()
 
 
-async def run(arguments: argparse.Namespace, binary: Path | None, transports: list[str]) -> Tally:
-    main_task = asyncio.current_task()
-    assert main_task is not None
-    with contextlib.suppress(NotImplementedError):
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, main_task.cancel)
-    tally = Tally()
-    with tempfile.TemporaryDirectory(prefix="arcpd-interop-") as name:
-        for transport in transports:
-            directory = Path(name) / transport
-            directory.mkdir()
-            chosen = [s for s in SCENARIOS if transport in s.transports and arguments.filter in s.name]
-            if transport == "ws":
-                await run_over_websocket(chosen, binary, directory, tally)
-            else:
-                assert binary is not None
-                await run_over_stdio(chosen, binary, directory, tally)
-    return tally
-
-
 def main() -> int:
     arguments = parse_arguments()
+    transports = ["ws", "stdio"] if arguments.transport == "both" else [arguments.transport]
+    wanted = [s for s in SCENARIOS if arguments.filter in s.name and set(s.transports) & set(transports)]
+    if not wanted:
+        print(f"interop: no scenario has {arguments.filter!r} in its name; --list shows them", file=sys.stderr)
+        return 2
     if arguments.list:
-        for scenario in SCENARIOS:
-            if arguments.filter in scenario.name:
-                print(f"{'+'.join(scenario.transports):9}  {scenario.name}: {scenario.summary}")
+        for scenario in wanted:
+            print(f"{'+'.join(scenario.transports):9}  {scenario.name}: {scenario.summary}")
         return 0
 
-    transports = ["ws", "stdio"] if arguments.transport == "both" else [arguments.transport]
     binary = find_binary(arguments.binary)
     if binary is None and os.environ.get(URL_VARIABLE) and "ws" in transports:
         transports = ["ws"]
-    elif binary is None or not os.access(binary, os.X_OK) or not binary.is_file():
-        where = f"{binary} is not an executable file" if binary else "there is no target/release/arcpd or target/debug/arcpd"
+    elif problem := binary_problem(binary):
         print(
-            f"interop: {where}; build it with `cargo build --release`, name another one as the first argument,"
-            f" or set {URL_VARIABLE} to a running daemon",
+            f"interop: {problem}; build it with `cargo build --release`, name another one as the first"
+            f" argument, or set {URL_VARIABLE} to a running daemon",
             file=sys.stderr,
         )
         return 2
 
     # A handle that nobody awaits is no fault of a scenario that watches the wire.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    plan = {transport: [s for s in wanted if transport in s.transports] for transport in transports}
     try:
-        tally = asyncio.run(run(arguments, binary, transports))
+        tally = asyncio.run(run({transport: chosen for transport, chosen in plan.items() if chosen}, binary))
     except (KeyboardInterrupt, asyncio.CancelledError):
         print("interop: interrupted", file=sys.stderr)
         return 130
     print(f"{tally.passed} passed, {tally.failed} failed")
-    return 1 if tally.failed or not tally.passed else 0
+    return 1 if tally.failed else 0
 
 
 if __name__ == "__main__":

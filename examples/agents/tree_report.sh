@@ -6,8 +6,8 @@ UTF8='[\302-\337]T|\340[\240-\277]T|[\341-\354\356\357]TT|\355[\200-\237]T|\360[
 UTF8=$(printf '%s' "$UTF8" | sed 's/T/[\\200-\\277]/g')
 LIB='function tidy(s) { if (s ~ /[\200-\377]/ && s !~ /^([\001-\177]|'$UTF8')*$/) gsub(/[\200-\377]/, "?", s); return s }
 function json(s, i) { s = tidy(s); gsub(/["\\]/, "\\\\&", s)
-    for (i = 1; i < 32 && s ~ /[\001-\037]/; i++) gsub(sprintf("%c", i), sprintf("\\\\u%04x", i), s); return s }
-function code(s) { s = tidy(s); gsub(/[\001-\037\177`]/, "?", s); gsub(/[|]/, "\\\\|", s); return "`" s "`" }
+    for (i = 1; i < 32 && s ~ /[\001-\037]/; i++) gsub(sprintf("%c", i), sprintf("\\u%04x", i), s); return s }
+function code(s) { s = tidy(s); gsub(/[\001-\037\177`]/, "?", s); gsub(/[|]/, "\\\\&", s); return "`" s "`" }
 function hex(s, i, n) { for (i = 1; i < 5; i++) n = n * 16 + index("123456789abcdef", tolower(substr(s, i, 1))); return n }
 function utf8(n) { return n < 128 ? sprintf("%c", n) : n < 2048 ? sprintf("%c%c", 192 + int(n / 64), 128 + n % 64) : \
     sprintf("%c%c%c", 224 + int(n / 4096), 128 + int(n / 64) % 64, 128 + n % 64) }
@@ -37,7 +37,7 @@ given=$(printf '%s\n' "$start" | awk "$LIB"'{
         if (part[i] ~ /^[ \t]*:/) { key[depth] = part[i - 1]; at = key[1] "." key[2] "." (depth > 2 ? key[3] : "") depth
             value = part[i]; sub(/^[ \t]*:[ \t]*/, "", value); sub(/[ \t]*[],}].*/, "", value)
             if (at == "payload.input.2") bad += value !~ /^([{]|null$)/
-            if (at == "payload.input.top3") { top = value; bad += top !~ /^[0-9]+$/ || top < 1 || top > 1000 }
+            if (at == "payload.input.top3") { top = value; bad += top !~ /^[0-9]+$/ || top + 0 < 1 || top + 0 > 1000 }
             if (at == "payload.input.path3") { path = text(part[i + 1]); bad += value != "" } }
         depth += gsub(/[[{]/, "", part[i]) - gsub(/[]}]/, "", part[i]) }
     if (!bad) printf "%d/%sx", top, path }')

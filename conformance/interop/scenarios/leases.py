@@ -9,7 +9,7 @@ from registry import scenario
 
 PATTERNS = {
     "tool.call": ["zeta", "alpha", "search.*"],
-    "fs.read": ["/workspace/**", "/data/*"],
+    "fs.read": ["/project/**", "/data/*"],
     "net.fetch": ["https://example.test/*"],
     "x-vendor.interop.custom": ["anything"],
 }

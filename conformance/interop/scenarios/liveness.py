@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from harness import HEARTBEAT_SEC, World, equal, result_of, ticks_of, within
 from arcp import V1_1_FEATURES
+from harness import HEARTBEAT_SEC, World, equal, fails_with, result_of, ticks_of, within
 from links import StdioLink
 from registry import scenario
 
@@ -70,10 +70,7 @@ async def process_ends_with_its_session(world: World) -> None:
 @scenario("stdio")
 async def refused_process_ends(world: World) -> None:
     """A process that refused its only session exits by itself."""
-    try:
-        await world.open(token="nope")
-    except Exception:
-        pass
+    await fails_with("connect", world.open(token="nope"), "UNAUTHENTICATED")
     link = world.link()
     assert isinstance(link, StdioLink)
     await within("the end of the process", link.process.wait())

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from harness import World, equal, fails_with, result_of, ticks_of, within
-from registry import scenario
 from recorder import is_progress
+from registry import scenario
 
 
 @scenario()
