@@ -91,6 +91,9 @@ impl EventKind {
     /// # Errors
     /// A sentence that names the field and what was expected.
     pub fn check(self, body: &RawValue) -> Result<(), String> {
+        if !body.get().starts_with('{') {
+            return Err("body: expected an object".into());
+        }
         match self {
             EventKind::Log => shape::<Log>(body).map(drop),
             EventKind::Thought => shape::<Thought>(body).map(drop),
@@ -307,6 +310,7 @@ mod tests {
                 "both",
             ),
             ("x-vendor", "[]", "body"),
+            ("log", r#"["info","a list is no object"]"#, "body"),
             ("x-", "{}", "no kind"),
             ("banana", "{}", "no kind"),
         ] {

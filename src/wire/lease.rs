@@ -24,7 +24,7 @@ pub struct LeaseConstraints {
     pub expires_at: Option<Timestamp>,
 }
 
-/// A lease that cannot be granted as it was asked for.
+/// A lease that cannot be granted as it was asked for (§9.2, §9.6).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadLease {
     /// More namespaces or patterns than allowed, or longer ones.

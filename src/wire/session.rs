@@ -256,7 +256,7 @@ pub struct Ack {
     pub last_processed_seq: u64,
 }
 
-/// One status or several: clients send either.
+/// One status or several (§6.6): clients send either.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, JsonSchema)]
 #[serde(transparent)]
 pub struct StatusFilter(pub Vec<JobStatus>);

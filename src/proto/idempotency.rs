@@ -1,0 +1,181 @@
+//! Repeated submits (§7.2; our decision 7): the same key and parameters are the same job.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use super::submit::{Fingerprint, Order};
+use crate::wire::agent_ref::AgentRef;
+use crate::wire::error::{ErrorBody, ErrorCode};
+use crate::wire::id::JobId;
+use crate::wire::limits::Limits;
+use crate::wire::principal::Principal;
+use crate::wire::time::Timestamp;
+
+type Scope = (Principal, String);
+
+#[derive(Debug, Clone)]
+struct Known {
+    job: JobId,
+    fingerprint: Fingerprint,
+    asked: AgentRef,
+    resolved: AgentRef,
+    at: Timestamp,
+}
+
+/// What a submit with a key is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Repeat {
+    /// The first with this key.
+    New,
+    /// The same as the one that began this job.
+    Same(JobId),
+    /// Another one under a key that is taken: `DUPLICATE_KEY`.
+    Conflict(ErrorBody),
+}
+
+/// The keys that are remembered, oldest first. Bounded by count and age; a key of a live job is never forgotten.
+#[derive(Debug, Default)]
+pub struct Keys {
+    known: HashMap<Scope, Known>,
+    oldest: VecDeque<(Scope, JobId)>,
+}
+
+impl Keys {
+    /// Compares a submit with what is known under its key. `resolved` is what its agent means today, if anything:
+    /// an agent is the same as written or as resolved, so that a new default is no conflict.
+    pub fn look_up(
+        &self,
+        principal: &Principal,
+        key: &str,
+        order: &Order,
+        resolved: Option<&AgentRef>,
+    ) -> Repeat {
+        let Some(known) = self.known.get(&(principal.clone(), key.to_owned())) else { return Repeat::New };
+        let same_agent =
+            known.asked == order.asked || known.resolved == order.asked || resolved == Some(&known.resolved);
+        if same_agent && known.fingerprint == order.fingerprint {
+            return Repeat::Same(known.job);
+        }
+        let differs = if same_agent { "its input, lease or runtime" } else { "its agent" };
+        Repeat::Conflict(ErrorBody::new(
+            ErrorCode::DuplicateKey,
+            format!("the idempotency key {key:?} was used before and {differs} differed; use a new key"),
+        ))
+    }
+
+    /// Remembers what began a job.
+    pub fn remember(
+        &mut self,
+        principal: &Principal,
+        key: &str,
+        order: &Order,
+        resolved: &AgentRef,
+        job: JobId,
+        at: Timestamp,
+    ) {
+        let scope = (principal.clone(), key.to_owned());
+        let known = Known {
+            job,
+            fingerprint: order.fingerprint,
+            asked: order.asked.clone(),
+            resolved: resolved.clone(),
+            at,
+        };
+        self.known.insert(scope.clone(), known);
+        self.oldest.push_back((scope, job));
+    }
+
+    /// Forgets what is too old or too much, one round over the oldest; `is_live` says which jobs have not ended.
+    pub fn sweep(&mut self, limits: &Limits, now: Timestamp, is_live: impl Fn(JobId) -> bool) {
+        let age = Duration::from_secs(limits.idempotency_age_sec);
+        for _ in 0..self.oldest.len() {
+            let Some((scope, job)) = self.oldest.front() else { return };
+            let too_many = self.known.len() > limits.idempotency_keys;
+            let too_old =
+                self.known.get(scope).is_none_or(|known| known.job != *job || now.since(known.at) >= age);
+            if !too_many && !too_old {
+                return;
+            }
+            let Some((scope, job)) = self.oldest.pop_front() else { return };
+            if is_live(job) {
+                self.oldest.push_back((scope, job));
+            } else if self.known.get(&scope).is_some_and(|known| known.job == job) {
+                self.known.remove(&scope);
+            }
+        }
+    }
+
+    /// Forgets the key of a job that is no longer kept.
+    pub fn forget(&mut self, principal: &Principal, key: &str, job: JobId) {
+        let scope = (principal.clone(), key.to_owned());
+        if self.known.get(&scope).is_some_and(|known| known.job == job) {
+            self.known.remove(&scope);
+        }
+    }
+
+    /// How many keys are remembered.
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(agent: &str, input: &str) -> Order {
+        let payload = format!(r#"{{"agent":"{agent}","input":{input}}}"#);
+        Order::new(serde_json::from_str(&payload).unwrap(), None, &Limits::default()).unwrap()
+    }
+
+    fn agent(text: &str) -> AgentRef {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_key_belongs_to_a_principal_and_conflicts_are_told() {
+        let (alice, bob, job) = (Principal::new("alice"), Principal::new("bob"), JobId::new(1, 1));
+        let mut keys = Keys::default();
+        keys.remember(&alice, "k", &order("echo", "1"), &agent("echo@2.0.0"), job, Timestamp::default());
+        let ask = |who, o: &Order, today: &str| keys.look_up(who, "k", o, Some(&agent(today)));
+        assert_eq!(ask(&alice, &order("echo", "1"), "echo@3.0.0"), Repeat::Same(job), "as written");
+        assert_eq!(ask(&alice, &order("echo@2.0.0", "1"), "echo@2.0.0"), Repeat::Same(job), "as resolved");
+        assert_eq!(ask(&bob, &order("echo", "2"), "echo@2.0.0"), Repeat::New);
+        for other in [order("echo", "2"), order("echo@1.0.0", "1")] {
+            let today = other.asked.to_string();
+            let Repeat::Conflict(error) = ask(&alice, &other, &today) else { panic!("{other:?}") };
+            assert_eq!(error.code, ErrorCode::DuplicateKey);
+        }
+    }
+
+    #[test]
+    fn keys_are_forgotten_by_age_and_count_but_never_while_their_job_lives() {
+        let alice = Principal::new("alice");
+        let limits = Limits { idempotency_keys: 2, idempotency_age_sec: 10, ..Limits::default() };
+        let mut keys = Keys::default();
+        for n in 0..4_u32 {
+            let at = Timestamp::from_micros(i64::from(n));
+            keys.remember(
+                &alice,
+                &n.to_string(),
+                &order("e", "1"),
+                &agent("e@1"),
+                JobId::new(1, n.into()),
+                at,
+            );
+        }
+        keys.sweep(&limits, Timestamp::from_micros(5), |job| job == JobId::new(1, 0));
+        assert_eq!(keys.len(), 2);
+        assert!(
+            matches!(keys.look_up(&alice, "0", &order("e", "1"), None), Repeat::Same(_)),
+            "still running"
+        );
+        keys.sweep(&limits, Timestamp::from_micros(60_000_000), |_| false);
+        assert!(keys.is_empty());
+    }
+}

@@ -1,0 +1,190 @@
+//! The visible records of a job's journal: what observers are sent, in `pos` order.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::wire::feature::{Feature, FeatureSet};
+use crate::wire::message::StreamKind;
+use crate::wire::time::Timestamp;
+
+/// One visible record of a job: an event or its end (§8.1). The payload is JSON once and for all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Its place in the job's history: 1, 2, 3 …
+    pub pos: u64,
+    /// What message carries it.
+    pub kind: StreamKind,
+    /// The feature without which a session is not sent it.
+    pub gate: Option<Feature>,
+    /// When it was recorded.
+    pub at: Timestamp,
+    /// The message's payload.
+    pub payload: Bytes,
+}
+
+/// A run of positions that share a gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GateRun {
+    /// The feature they need.
+    pub feature: Feature,
+    /// The first position.
+    pub first: u64,
+    /// The last position.
+    pub last: u64,
+}
+
+/// Records are counted for trimming in groups of about this many bytes or [`GROUP_EVENTS`].
+const GROUP_BYTES: u64 = 1024 * 1024;
+/// See [`GROUP_BYTES`].
+const GROUP_EVENTS: u64 = 4_096;
+
+/// A run of positions and what their payloads weigh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Group {
+    last: u64,
+    bytes: u64,
+}
+
+/// The shape of a job's history: which positions there are, and which of them are gated. Small for any history
+/// that is not made to be large, and enough to number it without reading it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tail {
+    first: u64,
+    last: u64,
+    ended: bool,
+    bytes: u64,
+    gates: VecDeque<GateRun>,
+    groups: VecDeque<Group>,
+}
+
+impl Default for Tail {
+    fn default() -> Self {
+        Tail { first: 1, last: 0, ended: false, bytes: 0, gates: VecDeque::new(), groups: VecDeque::new() }
+    }
+}
+
+impl Tail {
+    /// The first position that is still kept; one after the last when none is.
+    pub fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// The last position; 0 before the first record.
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Whether the last position is the job's end.
+    pub fn ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Takes a record in.
+    pub fn push(&mut self, record: &Record) {
+        let bytes = record.payload.len() as u64;
+        self.bytes += bytes;
+        match self.groups.back_mut() {
+            Some(group) if group.bytes < GROUP_BYTES && record.pos % GROUP_EVENTS != 0 => {
+                *group = Group { last: record.pos, bytes: group.bytes + bytes };
+            }
+            Some(_) | None => self.groups.push_back(Group { last: record.pos, bytes }),
+        }
+        self.last = record.pos;
+        self.ended = record.kind != StreamKind::Event;
+        let Some(feature) = record.gate else { return };
+        match self.gates.back_mut() {
+            Some(run) if run.feature == feature && run.last + 1 == record.pos => run.last = record.pos,
+            Some(_) | None => self.gates.push_back(GateRun { feature, first: record.pos, last: record.pos }),
+        }
+    }
+
+    /// Forgets everything before `first`.
+    pub fn trim(&mut self, first: u64) {
+        self.first = self.first.max(first);
+        while self.gates.front().is_some_and(|run| run.last < self.first) {
+            self.gates.pop_front();
+        }
+        while let Some(group) = self.groups.front().filter(|group| group.last < self.first) {
+            self.bytes -= group.bytes;
+            self.groups.pop_front();
+        }
+    }
+
+    /// Where the history should begin so that it holds at most so many events and bytes; none while it does.
+    /// Whole groups go, and never the newest.
+    pub fn overflow(&self, max_events: u64, max_bytes: u64) -> Option<u64> {
+        let (mut first, mut bytes) = (self.first, self.bytes);
+        for group in self.groups.iter().take(self.groups.len().saturating_sub(1)) {
+            if self.last + 1 - first <= max_events && bytes <= max_bytes {
+                break;
+            }
+            first = group.last + 1;
+            bytes -= group.bytes;
+        }
+        (first > self.first).then_some(first)
+    }
+
+    /// The ranges of positions in `from..=to` that a session with these features is sent.
+    pub fn visible(&self, from: u64, to: u64, features: FeatureSet) -> Vec<(u64, u64)> {
+        let mut ranges = Vec::new();
+        let mut at = from;
+        let hidden = self.gates.partition_point(|run| run.last < from);
+        for run in self.gates.range(hidden..).take_while(|run| run.first <= to) {
+            if features.has(run.feature) {
+                continue;
+            }
+            if run.first > at {
+                ranges.push((at, run.first - 1));
+            }
+            at = run.last + 1;
+        }
+        if at <= to {
+            ranges.push((at, to));
+        }
+        ranges
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(pos: u64, gate: Option<Feature>) -> Record {
+        Record { pos, kind: StreamKind::Event, gate, at: Timestamp::default(), payload: Bytes::new() }
+    }
+
+    #[test]
+    fn gated_positions_are_left_out_for_those_who_did_not_negotiate_them() {
+        let mut tail = Tail::default();
+        let gates =
+            [None, Some(Feature::Progress), Some(Feature::Progress), None, Some(Feature::ResultChunk), None];
+        for (pos, gate) in (1..).zip(gates) {
+            tail.push(&record(pos, gate));
+        }
+        let none = FeatureSet::EMPTY;
+        let progress = none.and(Feature::Progress);
+        assert_eq!(tail.visible(1, 6, none), [(1, 1), (4, 4), (6, 6)]);
+        assert_eq!(tail.visible(1, 6, progress), [(1, 4), (6, 6)]);
+        assert_eq!(tail.visible(1, 6, FeatureSet::OFFERED), [(1, 6)]);
+        assert_eq!(tail.visible(3, 5, none), [(4, 4)]);
+        assert_eq!(tail.visible(2, 3, none), []);
+        tail.trim(4);
+        assert_eq!((tail.first(), tail.visible(4, 6, none)), (4, vec![(4, 4), (6, 6)]));
+    }
+
+    #[test]
+    fn a_history_over_its_limits_loses_its_oldest_groups() {
+        let mut tail = Tail::default();
+        for pos in 1..=20_000 {
+            tail.push(&Record { payload: Bytes::from_static(b"0123456789"), ..record(pos, None) });
+        }
+        assert_eq!(tail.overflow(20_000, 200_000), None);
+        let first = tail.overflow(10_000, u64::MAX).unwrap();
+        assert!((10_000..15_000).contains(&first), "{first}");
+        tail.trim(first);
+        assert_eq!(tail.overflow(10_000, u64::MAX), None);
+        assert!(tail.overflow(u64::MAX, 50_000).is_some());
+        assert_eq!(tail.overflow(0, 0).map(|first| first <= 20_000), Some(true), "the newest group stays");
+    }
+}

@@ -1,0 +1,229 @@
+//! One session (§6): its identity, features, tokens, and the stream that belongs to it.
+//!
+//! A session outlives its connections. Each connection is a generation; whatever an older one still says or hears
+//! no longer counts.
+
+use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::time::Duration;
+
+use super::stream::Stream;
+use crate::wire::error::ErrorBody;
+use crate::wire::feature::FeatureSet;
+use crate::wire::id::SessionId;
+use crate::wire::job::JobStatus;
+use crate::wire::limits::Limits;
+use crate::wire::message::{Request, RequestKind};
+use crate::wire::principal::Principal;
+use crate::wire::time::Timestamp;
+
+/// A SHA-256 of a token: all that is kept of one.
+pub type TokenHash = [u8; 32];
+
+/// Counts the connections that a session has had.
+pub type Generation = u64;
+
+/// One session.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// Its id.
+    pub id: SessionId,
+    /// Whom it belongs to.
+    pub principal: Principal,
+    /// The effective features, fixed at the first welcome (§6.2).
+    pub features: FeatureSet,
+    /// Its numbered stream.
+    pub stream: Stream,
+    /// Whether it was told of its lag since it last caught up.
+    pub signalled: bool,
+    current: TokenHash,
+    previous: Option<TokenHash>,
+    generation: Generation,
+    detached_at: Option<Timestamp>,
+    recent: VecDeque<u64>,
+}
+
+impl Session {
+    /// A session whose first connection, generation 1, has been welcomed with the token of this hash.
+    pub fn new(id: SessionId, principal: Principal, features: FeatureSet, token: TokenHash) -> Self {
+        Session {
+            id,
+            principal,
+            features,
+            stream: Stream::default(),
+            signalled: false,
+            current: token,
+            previous: None,
+            generation: 1,
+            detached_at: None,
+            recent: VecDeque::new(),
+        }
+    }
+
+    /// The connection that counts.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// The tokens that resume this session: the newest, and the one before until the newest is known to have arrived.
+    pub fn tokens(&self) -> impl Iterator<Item = TokenHash> {
+        [Some(self.current), self.previous].into_iter().flatten()
+    }
+
+    /// Resumes the session with a token that is one of [`tokens`](Self::tokens): the newest token is replaced,
+    /// the one presented stays good until the first frame arrives on the new connection (our decision 1).
+    pub fn resume(&mut self, presented: TokenHash, next: TokenHash) -> Generation {
+        self.previous = Some(presented);
+        self.current = next;
+        self.detached_at = None;
+        self.recent.clear();
+        self.generation += 1;
+        self.generation
+    }
+
+    /// A frame arrived on the newest connection: its welcome has arrived, so the older token is void. Returns it.
+    pub fn heard(&mut self) -> Option<TokenHash> {
+        self.previous.take()
+    }
+
+    /// A connection is gone. An older one changes nothing.
+    pub fn detach(&mut self, generation: Generation, now: Timestamp) {
+        if generation == self.generation {
+            self.detached_at = Some(now);
+        }
+    }
+
+    /// Whether the session has been without a connection for its whole window.
+    pub fn expired(&self, window: Duration, now: Timestamp) -> bool {
+        self.detached_at.is_some_and(|at| now.since(at) >= window)
+    }
+
+    /// Whether it has a connection.
+    pub fn connected(&self) -> bool {
+        self.detached_at.is_none()
+    }
+
+    /// Checks what every request must fulfil before it is looked at (§6.2, §5).
+    ///
+    /// # Errors
+    /// `INVALID_REQUEST` for another session's id, a second hello, a feature that was not negotiated, an id that
+    /// was used before.
+    pub fn admit(&mut self, request: &Request, limits: &Limits) -> Result<(), ErrorBody> {
+        if let Some(named) = &request.session_id
+            && *named != self.id.to_string()
+        {
+            return Err(ErrorBody::invalid(format!(
+                "session_id: this connection is {}, got {named}",
+                self.id
+            )));
+        }
+        let kind = request.message.kind();
+        if matches!(kind, RequestKind::Hello | RequestKind::Resume) {
+            return Err(ErrorBody::invalid(
+                "type: the session is open; a second hello or resume needs its own connection",
+            ));
+        }
+        if let Some(feature) = kind.feature()
+            && !self.features.has(feature)
+        {
+            let kind = kind.as_str();
+            return Err(ErrorBody::invalid(format!(
+                "type: {kind} needs the feature {feature}, which was not negotiated"
+            )));
+        }
+        if matches!(kind, RequestKind::Ping | RequestKind::Pong | RequestKind::Ack) {
+            return Ok(());
+        }
+        let mut hash = DefaultHasher::new();
+        request.id.hash(&mut hash);
+        let hash = hash.finish();
+        if self.recent.contains(&hash) {
+            return Err(ErrorBody::invalid(format!(
+                "id: {:?} was used before; every message needs its own",
+                request.id
+            )));
+        }
+        if self.recent.len() >= limits.duplicate_window {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(hash);
+        Ok(())
+    }
+}
+
+/// Where a repeated submit leads its session (our decision 7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reattach {
+    /// The session is new to the job: its history from the beginning.
+    FromStart,
+    /// It follows the job already: nothing but the authority changes.
+    Follows,
+    /// It has seen the job's end: that end once more, under a new number.
+    RepeatEnd,
+}
+
+/// Decides where a repeated submit leads its session.
+pub fn reattach(attachment: Option<super::stream::Attachment>, status: JobStatus) -> Reattach {
+    match attachment {
+        None => Reattach::FromStart,
+        Some(attachment) if attachment.done && status.is_terminal() => Reattach::RepeatEnd,
+        Some(_) => Reattach::Follows,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::decode::client_frame;
+    use crate::wire::feature::Feature;
+
+    fn session() -> Session {
+        let features = FeatureSet::EMPTY.and(Feature::Ack);
+        Session::new(SessionId::new(1, 1), Principal::new("alice"), features, [1; 32])
+    }
+
+    #[test]
+    fn the_token_before_the_last_is_good_until_the_new_connection_speaks() {
+        let mut session = session();
+        assert_eq!(session.resume([1; 32], [2; 32]), 2);
+        assert_eq!(session.tokens().collect::<Vec<_>>(), [[2; 32], [1; 32]]);
+        assert_eq!(session.resume([1; 32], [3; 32]), 3, "the welcome with token 2 was lost");
+        assert_eq!(session.tokens().collect::<Vec<_>>(), [[3; 32], [1; 32]]);
+        assert_eq!(session.heard(), Some([1; 32]));
+        assert_eq!(session.tokens().collect::<Vec<_>>(), [[3; 32]]);
+        assert_eq!(session.heard(), None);
+    }
+
+    #[test]
+    fn a_connection_that_was_taken_over_cannot_detach_the_session() {
+        let mut session = session();
+        session.resume([1; 32], [2; 32]);
+        let window = Duration::from_secs(1);
+        session.detach(1, Timestamp::default());
+        assert!(session.connected());
+        session.detach(2, Timestamp::default());
+        assert!(!session.expired(window, Timestamp::from_micros(999_999)));
+        assert!(session.expired(window, Timestamp::from_micros(1_000_000)));
+    }
+
+    #[test]
+    fn requests_are_admitted_once_and_only_within_what_was_negotiated() {
+        let mut session = session();
+        let mut admit = |id: &str, kind: &str, payload: &str, session_id: &str| {
+            let frame = format!(
+                r#"{{"arcp":"1.1","id":"{id}","type":"{kind}","session_id":"{session_id}","payload":{payload}}}"#
+            );
+            let request = client_frame(frame.as_bytes(), &Limits::default()).unwrap();
+            session.admit(&request, &Limits::default()).map_err(|e| e.message)
+        };
+        let own = SessionId::new(1, 1).to_string();
+        assert_eq!(admit("a", "job.submit", r#"{"agent":"echo"}"#, &own), Ok(()));
+        assert!(admit("a", "job.submit", r#"{"agent":"echo"}"#, &own).unwrap_err().contains("used before"));
+        assert_eq!(admit("b", "session.ack", r#"{"last_processed_seq":0}"#, &own), Ok(()));
+        assert!(admit("c", "session.list_jobs", "{}", &own).unwrap_err().contains("list_jobs"));
+        assert!(admit("d", "session.hello", "{}", &own).unwrap_err().contains("second hello"));
+        assert!(
+            admit("e", "job.submit", r#"{"agent":"echo"}"#, "sess_x").unwrap_err().contains("session_id")
+        );
+    }
+}

@@ -1,0 +1,252 @@
+//! The store that forgets when the process ends: for embedding, tests, and as the model of the others.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use futures_util::future::{BoxFuture, ready};
+use parking_lot::Mutex;
+
+use super::{Batch, Epoch, Fenced, Full, JobRow, Op, Store, Ticket};
+use crate::proto::listing::{Query, summary};
+use crate::proto::record::{Record, Tail};
+use crate::proto::session::TokenHash;
+use crate::proto::stream::{Extent, Piece};
+use crate::wire::id::{JobId, SessionId};
+use crate::wire::job::JobStatus;
+use crate::wire::principal::Principal;
+use crate::wire::session::JobSummary;
+
+/// What a job costs beside its payloads, in bytes, roughly.
+const JOB_OVERHEAD_BYTES: u64 = 1_024;
+/// What a record costs beside its payload, in bytes.
+const RECORD_OVERHEAD_BYTES: u64 = 96;
+
+struct StoredJob {
+    row: JobRow,
+    records: VecDeque<Record>,
+    bytes: u64,
+}
+
+/// A session as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredSession {
+    /// Whose it is.
+    pub principal: Principal,
+    /// The hashes of the tokens that resume it.
+    pub tokens: Vec<TokenHash>,
+    /// The jobs that it follows: the position from which, and whether it submitted them.
+    pub attached: BTreeMap<JobId, (u64, bool)>,
+    /// The numbers that it was given, in order.
+    pub extents: Vec<Extent>,
+    /// The last number that is gone.
+    pub released: u64,
+}
+
+#[derive(Default)]
+struct Inner {
+    next: u64,
+    jobs: HashMap<JobId, StoredJob>,
+    by_principal: BTreeMap<Principal, BTreeSet<JobId>>,
+    sessions: HashMap<SessionId, StoredSession>,
+    bytes: u64,
+}
+
+/// Keeps everything in memory; every batch is applied when it is submitted.
+pub struct MemoryStore {
+    inner: Mutex<Inner>,
+    max_bytes: u64,
+}
+
+const EPOCH: Epoch = Epoch(1);
+
+impl MemoryStore {
+    /// An empty store that takes no new work once it holds `max_bytes`.
+    pub fn new(max_bytes: u64) -> Self {
+        MemoryStore { inner: Mutex::new(Inner::default()), max_bytes }
+    }
+
+    /// A session as it is stored.
+    pub fn session(&self, session: SessionId) -> Option<StoredSession> {
+        self.inner.lock().sessions.get(&session).cloned()
+    }
+}
+
+impl Store for MemoryStore {
+    fn epoch(&self) -> Epoch {
+        EPOCH
+    }
+
+    fn submit(&self, batch: Batch) -> Result<Ticket, Fenced> {
+        if batch.epoch != EPOCH {
+            return Err(Fenced { own: batch.epoch, newest: EPOCH });
+        }
+        let mut inner = self.inner.lock();
+        for op in batch.ops {
+            inner.apply(op);
+        }
+        inner.next += 1;
+        Ok(Ticket(inner.next))
+    }
+
+    fn applied(&self, _: Ticket) -> BoxFuture<'_, Result<(), Fenced>> {
+        Box::pin(ready(Ok(())))
+    }
+
+    fn admits(&self) -> Result<(), Full> {
+        let bytes = self.inner.lock().bytes;
+        if bytes < self.max_bytes { Ok(()) } else { Err(Full { bytes, max: self.max_bytes }) }
+    }
+
+    fn job(&self, job: JobId) -> BoxFuture<'_, Option<JobRow>> {
+        Box::pin(ready(self.inner.lock().jobs.get(&job).map(|stored| stored.row.clone())))
+    }
+
+    fn list(&self, query: Query) -> BoxFuture<'_, (Vec<JobSummary>, bool)> {
+        let inner = self.inner.lock();
+        let own = inner.by_principal.get(&query.principal);
+        let mut rows = own
+            .into_iter()
+            .flat_map(|jobs| match query.before {
+                Some(before) => jobs.range(..before),
+                None => jobs.range(..),
+            })
+            .rev()
+            .filter_map(|job| inner.jobs.get(job))
+            .filter(|stored| query.admits(&stored.row.spec, stored.row.status))
+            .map(|stored| summary(&stored.row.spec, stored.row.status, stored.row.tail.last()));
+        let page: Vec<JobSummary> = rows.by_ref().take(query.limit).collect();
+        let more = rows.next().is_some();
+        Box::pin(ready((page, more)))
+    }
+
+    fn records(
+        &self,
+        job: JobId,
+        after: u64,
+        max_events: u64,
+        max_bytes: usize,
+    ) -> BoxFuture<'_, Vec<Record>> {
+        let inner = self.inner.lock();
+        let found =
+            inner.jobs.get(&job).filter(|stored| stored.row.tail.first() <= after + 1).map(|stored| {
+                let skip = usize::try_from(after + 1 - stored.row.tail.first()).unwrap_or(usize::MAX);
+                let mut bytes = 0;
+                let events = usize::try_from(max_events).unwrap_or(usize::MAX);
+                let fits = |record: &&Record| {
+                    let first = bytes == 0;
+                    bytes += record.payload.len();
+                    first || bytes <= max_bytes
+                };
+                stored
+                    .records
+                    .range(skip.min(stored.records.len())..)
+                    .take(events)
+                    .take_while(fits)
+                    .cloned()
+                    .collect()
+            });
+        Box::pin(ready(found.unwrap_or_default()))
+    }
+}
+
+impl Inner {
+    fn apply(&mut self, op: Op) {
+        match op {
+            Op::JobAccepted { spec } => {
+                self.by_principal.entry(spec.principal.clone()).or_default().insert(spec.id);
+                let bytes = JOB_OVERHEAD_BYTES + spec.order.input.get().len() as u64;
+                self.bytes += bytes;
+                let id = spec.id;
+                let row = JobRow { spec, status: JobStatus::Pending, ended_at: None, tail: Tail::default() };
+                self.jobs.insert(id, StoredJob { row, records: VecDeque::new(), bytes });
+            }
+            Op::JobStatus { job, status, ended_at } => {
+                if let Some(stored) = self.jobs.get_mut(&job) {
+                    stored.row.status = status;
+                    stored.row.ended_at = ended_at;
+                }
+            }
+            Op::Append { job, record } => {
+                if let Some(stored) = self.jobs.get_mut(&job) {
+                    let bytes = RECORD_OVERHEAD_BYTES + record.payload.len() as u64;
+                    stored.bytes += bytes;
+                    self.bytes += bytes;
+                    stored.row.tail.push(&record);
+                    stored.records.push_back(record);
+                }
+            }
+            Op::Trim { job, first } => self.trim(job, first),
+            Op::RemoveJob(job) => {
+                if let Some(stored) = self.jobs.remove(&job) {
+                    self.bytes -= stored.bytes;
+                    let principal = &stored.row.spec.principal;
+                    if let Some(jobs) = self.by_principal.get_mut(principal) {
+                        jobs.remove(&job);
+                        if jobs.is_empty() {
+                            self.by_principal.remove(principal);
+                        }
+                    }
+                }
+            }
+            Op::SessionOpened { session, principal, features: _, token } => {
+                let (tokens, attached, extents) = (vec![token], BTreeMap::new(), Vec::new());
+                self.sessions
+                    .insert(session, StoredSession { principal, tokens, attached, extents, released: 0 });
+            }
+            Op::Tokens { session, hashes } => self.session(session, |stored| stored.tokens = hashes),
+            Op::Attached { session, job, pos, submitter } => {
+                self.session(session, |stored| {
+                    let before = stored.attached.get(&job).is_some_and(|(_, submitter)| *submitter);
+                    stored.attached.insert(job, (pos, submitter || before));
+                });
+            }
+            Op::Detached { session, job } => {
+                self.session(session, |stored| {
+                    stored.attached.remove(&job);
+                });
+            }
+            Op::Numbered { session, extents } => self.session(session, |stored| {
+                for extent in extents {
+                    number(&mut stored.extents, extent);
+                }
+            }),
+            Op::Released { session, through } => self.session(session, |stored| {
+                stored.released = through;
+                stored.extents.retain(|extent| extent.last_seq() > through);
+            }),
+            Op::RemoveSession(session) => {
+                self.sessions.remove(&session);
+            }
+        }
+    }
+
+    fn session(&mut self, session: SessionId, change: impl FnOnce(&mut StoredSession)) {
+        if let Some(stored) = self.sessions.get_mut(&session) {
+            change(stored);
+        }
+    }
+
+    fn trim(&mut self, job: JobId, first: u64) {
+        let Some(stored) = self.jobs.get_mut(&job) else { return };
+        stored.row.tail.trim(first);
+        while stored.records.front().is_some_and(|record| record.pos < first)
+            && let Some(record) = stored.records.pop_front()
+        {
+            let bytes = RECORD_OVERHEAD_BYTES + record.payload.len() as u64;
+            stored.bytes -= bytes;
+            self.bytes -= bytes;
+        }
+    }
+}
+
+/// Appends an extent, as part of the last one where it continues it.
+fn number(extents: &mut Vec<Extent>, extent: Extent) {
+    if let Some(Extent { piece: Piece::Run { job, first_pos, len }, .. }) = extents.last_mut()
+        && let Piece::Run { job: next, first_pos: next_pos, len: more } = extent.piece
+        && *job == next
+        && *first_pos + *len == next_pos
+    {
+        *len += more;
+    } else {
+        extents.push(extent);
+    }
+}

@@ -1,0 +1,199 @@
+//! Persistence behind one trait: a batch is applied whole or not at all, in the order in which batches come.
+//!
+//! What is to be recorded is data ([`Op`]); who waits for it holds a [`Ticket`]. Nothing leaves the daemon before
+//! the batch that it reports is applied: store, then speak.
+
+pub mod memory;
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use crate::proto::listing::Query;
+use crate::proto::record::{Record, Tail};
+use crate::proto::session::TokenHash;
+use crate::proto::stream::Extent;
+use crate::proto::submit::Spec;
+use crate::wire::feature::FeatureSet;
+use crate::wire::id::{JobId, SessionId};
+use crate::wire::job::JobStatus;
+use crate::wire::principal::Principal;
+use crate::wire::session::JobSummary;
+use crate::wire::time::Timestamp;
+
+/// Whose turn it is to number: moves at each start of the daemon, so that an owner that was replaced cannot write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Epoch(pub u64);
+
+/// A place in the order of batches: what waits for it may be spoken once it is applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Ticket(pub u64);
+
+/// This process is no longer the owner: a newer one has taken the store over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the store belongs to a newer daemon (epoch {newest:?}); this one (epoch {own:?}) must stop")]
+pub struct Fenced {
+    /// The epoch of the batch.
+    pub own: Epoch,
+    /// The epoch of the store.
+    pub newest: Epoch,
+}
+
+/// New work cannot be taken now, and what limit says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the store is full: {bytes} bytes of {max}")]
+pub struct Full {
+    /// What is used.
+    pub bytes: u64,
+    /// What is allowed.
+    pub max: u64,
+}
+
+/// One mutation.
+#[derive(Debug, Clone)]
+pub enum Op {
+    /// A job was accepted.
+    JobAccepted {
+        /// What never changes about it.
+        spec: Arc<Spec>,
+    },
+    /// A job's status changed.
+    JobStatus {
+        /// The job.
+        job: JobId,
+        /// Where it stands now.
+        status: JobStatus,
+        /// When it ended, if it did.
+        ended_at: Option<Timestamp>,
+    },
+    /// Something visible happened in a job.
+    Append {
+        /// The job.
+        job: JobId,
+        /// The record, at the next position.
+        record: Record,
+    },
+    /// The history of a job before a position is no longer kept.
+    Trim {
+        /// The job.
+        job: JobId,
+        /// The first position that stays.
+        first: u64,
+    },
+    /// A finished job is no longer kept.
+    RemoveJob(JobId),
+    /// A session was opened.
+    SessionOpened {
+        /// The session.
+        session: SessionId,
+        /// Whose it is.
+        principal: Principal,
+        /// Its effective features.
+        features: FeatureSet,
+        /// The hash of its resume token.
+        token: TokenHash,
+    },
+    /// The tokens that resume a session are these now.
+    Tokens {
+        /// The session.
+        session: SessionId,
+        /// All of them.
+        hashes: Vec<TokenHash>,
+    },
+    /// A session follows a job.
+    Attached {
+        /// The session.
+        session: SessionId,
+        /// The job.
+        job: JobId,
+        /// The last position that it does not get.
+        pos: u64,
+        /// Whether it submitted the job.
+        submitter: bool,
+    },
+    /// A session no longer follows a job.
+    Detached {
+        /// The session.
+        session: SessionId,
+        /// The job.
+        job: JobId,
+    },
+    /// A session was given numbers.
+    Numbered {
+        /// The session.
+        session: SessionId,
+        /// What they stand for.
+        extents: Vec<Extent>,
+    },
+    /// Numbers of a session up to this one can no longer be sent again.
+    Released {
+        /// The session.
+        session: SessionId,
+        /// The last of them.
+        through: u64,
+    },
+    /// A session is over.
+    RemoveSession(SessionId),
+}
+
+/// Mutations that are applied together.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// The writer's epoch.
+    pub epoch: Epoch,
+    /// What happened, in order.
+    pub ops: Vec<Op>,
+}
+
+/// A job as it is stored.
+#[derive(Debug, Clone)]
+pub struct JobRow {
+    /// What never changes about it.
+    pub spec: Arc<Spec>,
+    /// Where it stands.
+    pub status: JobStatus,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// The shape of its history.
+    pub tail: Tail,
+}
+
+/// Where everything is recorded.
+pub trait Store: Send + Sync + 'static {
+    /// The epoch of this process.
+    fn epoch(&self) -> Epoch;
+
+    /// Takes a batch. Batches are applied in the order of the calls, and none is ever dropped.
+    ///
+    /// # Errors
+    /// [`Fenced`] when the batch's epoch is not the newest.
+    fn submit(&self, batch: Batch) -> Result<Ticket, Fenced>;
+
+    /// Waits until everything up to a ticket is applied.
+    ///
+    /// # Errors
+    /// [`Fenced`] when it will never be.
+    fn applied(&self, ticket: Ticket) -> BoxFuture<'_, Result<(), Fenced>>;
+
+    /// Whether new work may be taken.
+    ///
+    /// # Errors
+    /// [`Full`] with what is used and allowed.
+    fn admits(&self) -> Result<(), Full>;
+
+    /// A job, as far as it is applied.
+    fn job(&self, job: JobId) -> BoxFuture<'_, Option<JobRow>>;
+
+    /// A page of a listing, newest first, and whether more follow.
+    fn list(&self, query: Query) -> BoxFuture<'_, (Vec<JobSummary>, bool)>;
+
+    /// The records of a job after a position, in order and without a gap: at most `max_events` of them, and no
+    /// more than `max_bytes` of payload but at least one. Empty when there is none, or the first is trimmed.
+    fn records(
+        &self,
+        job: JobId,
+        after: u64,
+        max_events: u64,
+        max_bytes: usize,
+    ) -> BoxFuture<'_, Vec<Record>>;
+}
