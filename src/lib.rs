@@ -1,7 +1,9 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 
 pub mod agent;
+pub mod auth;
 pub mod proto;
+pub mod runtime;
 pub mod store;
 pub mod transport;
 pub mod wire;

@@ -48,13 +48,23 @@ impl Heartbeat {
         if now.since(self.heard) >= self.interval * 2 {
             return Beat::Lost;
         }
-        let quiet = self.spoke.min(self.heard.max(self.asked));
+        let quiet = self.quiet();
         if now.since(quiet) >= self.interval {
             self.asked = now;
             self.spoke = now;
             return Beat::Ping;
         }
-        Beat::Wait(quiet.plus(self.interval).min(self.heard.plus(self.interval * 2)))
+        Beat::Wait(self.due())
+    }
+
+    /// When something may be due next.
+    pub fn due(&self) -> Timestamp {
+        self.quiet().plus(self.interval).min(self.heard.plus(self.interval * 2))
+    }
+
+    /// Since when one side has been silent and the other has not been asked.
+    fn quiet(&self) -> Timestamp {
+        self.spoke.min(self.heard.max(self.asked))
     }
 }
 

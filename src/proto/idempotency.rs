@@ -139,7 +139,8 @@ mod tests {
 
     #[test]
     fn a_key_belongs_to_a_principal_and_conflicts_are_told() {
-        let (alice, bob, job) = (Principal::new("alice"), Principal::new("bob"), JobId::new(1, 1));
+        let (alice, bob): (Principal, Principal) = ("alice".parse().unwrap(), "bob".parse().unwrap());
+        let job = JobId::new(1, 1);
         let mut keys = Keys::default();
         keys.remember(&alice, "k", &order("echo", "1"), &agent("echo@2.0.0"), job, Timestamp::default());
         let ask = |who, o: &Order, today: &str| keys.look_up(who, "k", o, Some(&agent(today)));
@@ -155,7 +156,7 @@ mod tests {
 
     #[test]
     fn keys_are_forgotten_by_age_and_count_but_never_while_their_job_lives() {
-        let alice = Principal::new("alice");
+        let alice: Principal = "alice".parse().unwrap();
         let limits = Limits { idempotency_keys: 2, idempotency_age_sec: 10, ..Limits::default() };
         let mut keys = Keys::default();
         for n in 0..4_u32 {

@@ -4,7 +4,6 @@ use std::str::FromStr as _;
 
 use sha2::{Digest as _, Sha256};
 
-use super::job::Job;
 use super::submit::Spec;
 use crate::wire::encode::json;
 use crate::wire::error::ErrorBody;
@@ -123,19 +122,12 @@ pub fn summary(spec: &Spec, status: JobStatus, last_pos: u64) -> JobSummary {
     }
 }
 
-impl Job {
-    /// The job's row in a listing.
-    pub fn summary(&self) -> JobSummary {
-        summary(self.spec(), self.status(), self.tail().last())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn query(list: ListJobs, who: &str) -> Result<Query, ErrorBody> {
-        Query::new(list, Principal::new(who), &CursorKey::new([7; 32]), &Limits::default())
+        Query::new(list, who.parse().unwrap(), &CursorKey::new([7; 32]), &Limits::default())
     }
 
     #[test]

@@ -179,7 +179,7 @@ mod tests {
 
     fn session() -> Session {
         let features = FeatureSet::EMPTY.and(Feature::Ack);
-        Session::new(SessionId::new(1, 1), Principal::new("alice"), features, [1; 32])
+        Session::new(SessionId::new(1, 1), "alice".parse().unwrap(), features, [1; 32])
     }
 
     #[test]

@@ -63,6 +63,13 @@ impl Extent {
         self.first_seq + self.piece.len() - 1
     }
 
+    /// The job that it is about.
+    pub fn job(&self) -> JobId {
+        match &self.piece {
+            Piece::Run { job, .. } | Piece::Private { job, .. } => *job,
+        }
+    }
+
     /// The part of the extent above `seq`, at most `max` numbers of it.
     fn after(&self, seq: u64, max: u64) -> Extent {
         let skip = (seq + 1).saturating_sub(self.first_seq);
@@ -155,6 +162,14 @@ impl Stream {
         self.attachments.iter().filter(|(_, a)| !a.done).map(|(job, _)| *job)
     }
 
+    /// Every job that the stream still needs: followed, or part of what can be sent again.
+    pub fn jobs(&self) -> Vec<JobId> {
+        let mut jobs: Vec<JobId> = self.followed().chain(self.extents.iter().map(Extent::job)).collect();
+        jobs.sort_unstable();
+        jobs.dedup();
+        jobs
+    }
+
     /// How many jobs are still followed.
     pub fn followed_count(&self) -> usize {
         self.attachments.values().filter(|a| !a.done).count()
@@ -205,6 +220,8 @@ impl Stream {
         }
         let to = tail.last().min(attachment.pos.saturating_add(max));
         if to <= attachment.pos {
+            // Who begins after the end of a job that is over has nothing to wait for.
+            attachment.done = tail.ended();
             return Ok(false);
         }
         let ranges = tail.visible(attachment.pos + 1, to, features);

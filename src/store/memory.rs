@@ -75,20 +75,21 @@ impl Store for MemoryStore {
         EPOCH
     }
 
-    fn submit(&self, batch: Batch) -> Result<Ticket, Fenced> {
+    fn submit(&self, batch: Batch) -> Ticket {
         if batch.epoch != EPOCH {
-            return Err(Fenced { own: batch.epoch, newest: EPOCH });
+            return Ticket::REFUSED;
         }
         let mut inner = self.inner.lock();
         for op in batch.ops {
             inner.apply(op);
         }
         inner.next += 1;
-        Ok(Ticket(inner.next))
+        Ticket(inner.next)
     }
 
-    fn applied(&self, _: Ticket) -> BoxFuture<'_, Result<(), Fenced>> {
-        Box::pin(ready(Ok(())))
+    fn applied(&self, ticket: Ticket) -> BoxFuture<'_, Result<(), Fenced>> {
+        let refused = ticket == Ticket::REFUSED;
+        Box::pin(ready(if refused { Err(Fenced { newest: EPOCH }) } else { Ok(()) }))
     }
 
     fn admits(&self) -> Result<(), Full> {

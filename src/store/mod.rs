@@ -29,12 +29,15 @@ pub struct Epoch(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Ticket(pub u64);
 
+impl Ticket {
+    /// The ticket of a batch that was refused.
+    pub const REFUSED: Ticket = Ticket(u64::MAX);
+}
+
 /// This process is no longer the owner: a newer one has taken the store over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the store belongs to a newer daemon (epoch {newest:?}); this one (epoch {own:?}) must stop")]
+#[error("the store belongs to a newer daemon (epoch {newest:?}); this one must stop")]
 pub struct Fenced {
-    /// The epoch of the batch.
-    pub own: Epoch,
     /// The epoch of the store.
     pub newest: Epoch,
 }
@@ -163,11 +166,9 @@ pub trait Store: Send + Sync + 'static {
     /// The epoch of this process.
     fn epoch(&self) -> Epoch;
 
-    /// Takes a batch. Batches are applied in the order of the calls, and none is ever dropped.
-    ///
-    /// # Errors
-    /// [`Fenced`] when the batch's epoch is not the newest.
-    fn submit(&self, batch: Batch) -> Result<Ticket, Fenced>;
+    /// Takes a batch. Batches are applied in the order of the calls, and none is ever dropped; one of a stale
+    /// epoch is refused, which whoever waits for its ticket is told.
+    fn submit(&self, batch: Batch) -> Ticket;
 
     /// Waits until everything up to a ticket is applied.
     ///

@@ -3,7 +3,6 @@
 use super::*;
 use crate::proto::submit::Order;
 use crate::wire::id::JobId;
-use crate::wire::principal::Principal;
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_micros(1_000_000_000_000_000 + seconds * 1_000_000)
@@ -13,7 +12,7 @@ fn job(submit: &str) -> Job {
     let order = Order::new(serde_json::from_str(submit).unwrap(), None, &Limits::default()).unwrap();
     let agent = "echo@1.0.0".parse().unwrap();
     let spec =
-        Spec { id: JobId::new(1, 1), principal: Principal::new("alice"), agent, order, created_at: at(0) };
+        Spec { id: JobId::new(1, 1), principal: "alice".parse().unwrap(), agent, order, created_at: at(0) };
     Job::new(Arc::new(spec), ResultId::new(1, 1))
 }
 

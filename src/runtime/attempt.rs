@@ -1,0 +1,104 @@
+//! One execution of a job by one agent: started, fed, stopped in time, and brought to an end.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+use super::Core;
+use super::job::JobCell;
+use crate::agent::{AgentHost, AttemptEnd, JobPort, PortClosed, Stopper};
+use crate::proto::job::Rejected;
+use crate::wire::agent_port::{AgentMessage, JobStart, PortLimits};
+use crate::wire::time::Timestamp;
+
+/// How much longer than its own deadlines a host may take before its attempt is dropped, in milliseconds.
+const HOST_SLACK_MS: u64 = 1_000;
+
+struct Port {
+    core: Arc<Core>,
+    job: Arc<JobCell>,
+}
+
+impl JobPort for Port {
+    fn deliver(&self, message: AgentMessage) -> Result<(), PortClosed> {
+        self.job.agent(message, self.core.ambient.now()).map_err(|rejected| match rejected {
+            Rejected::Ended => PortClosed::Ended,
+            Rejected::Broken(broken) => PortClosed::Broken(broken),
+        })
+    }
+
+    fn ready(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.job.settled())
+    }
+
+    fn log(&self, line: &str) {
+        tracing::info!(job = %self.job.id(), agent = %self.job.spec.agent, "{line}");
+    }
+}
+
+/// Runs the first attempt of a job that was accepted, to the job's end.
+pub(super) async fn run(core: Arc<Core>, job: Arc<JobCell>, host: Arc<dyn AgentHost>) {
+    let (stopper, mut stopped) = Stopper::new();
+    if job.start(stopper, core.ambient.now()) {
+        let port = Arc::new(Port { core: core.clone(), job: job.clone() });
+        let mut running = host.run(order(&core, &job), port, stopped.clone());
+        let limits = &core.limits;
+        let overtime = Duration::from_millis(2 * limits.kill_grace_ms + HOST_SLACK_MS);
+        let mut give_up = None;
+        let end = loop {
+            tokio::select! {
+                end = &mut running => break end,
+                () = until(&core, job.deadline(), give_up.is_none()) => job.deadline_passed(core.ambient.now()),
+                stop = stopped.stopped(), if give_up.is_none() => give_up = Some(stop.deadline.plus(overtime)),
+                () = until(&core, give_up, true) => break AttemptEnd::Stopped,
+            }
+        };
+        drop(running);
+        settle(&core, &job, end);
+    }
+    let ticket = job.ticket();
+    if core.store.applied(ticket).await.is_ok() {
+        core.registry.finish(&job, core.ambient.now());
+    }
+    tracing::debug!(job = %job.id(), status = %job.status(), "job ended");
+}
+
+fn order(core: &Core, job: &JobCell) -> JobStart {
+    let spec = &job.spec;
+    JobStart {
+        job_id: spec.id,
+        agent: spec.agent.clone(),
+        attempt: 1,
+        fencing_token: format!("{:032x}", core.ambient.random()),
+        input: (*spec.order.input).to_owned(),
+        lease: spec.order.lease.clone(),
+        lease_constraints: spec.order.constraints.clone(),
+        deadline: job.deadline(),
+        trace_id: spec.order.trace_id,
+        limits: PortLimits::of(&core.limits),
+    }
+}
+
+/// Waits for an instant; for ever when there is none, or when it is of no interest.
+async fn until(core: &Core, at: Option<Timestamp>, wanted: bool) {
+    match at.filter(|_| wanted) {
+        Some(at) => tokio::time::sleep(at.since(core.ambient.now())).await,
+        None => pending().await,
+    }
+}
+
+fn settle(core: &Core, job: &JobCell, end: AttemptEnd) {
+    let now = core.ambient.now();
+    match end {
+        AttemptEnd::Finished => job.lost("the agent ended without a result or an error", now),
+        AttemptEnd::NotStarted(why) => {
+            tracing::warn!(job = %job.id(), agent = %job.spec.agent, "the agent could not be started: {why}");
+            job.lost(&format!("the agent could not be started: {why}"), now);
+        }
+        AttemptEnd::Lost(how) => job.lost(&format!("the agent {how}"), now),
+        AttemptEnd::Broken(broken) => job.broken(&broken, now),
+        AttemptEnd::Stopped => job.stopped(now),
+    }
+}

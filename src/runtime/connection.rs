@@ -1,0 +1,384 @@
+//! One connection: the handshake, then reading and writing side by side until one of them ends.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use sha2::{Digest as _, Sha256};
+use tokio::time::timeout;
+
+use super::Core;
+use super::requests;
+use super::session::SessionCell;
+use super::writer::{self, Outbox};
+use crate::proto::flow::Refusals;
+use crate::proto::handshake::{self, Opening};
+use crate::proto::heartbeat::Heartbeat;
+use crate::proto::session::{Generation, Session, TokenHash};
+use crate::proto::stream::OutOfReach;
+use crate::store::{Batch, Op};
+use crate::transport::{CloseReason, Ended, FrameFault, FrameReader, Received, Transport};
+use crate::wire::agent_ref::AgentRef;
+use crate::wire::decode::{Undecodable, client_frame};
+use crate::wire::dialect::{self, Dialect};
+use crate::wire::error::{ErrorBody, ErrorCode};
+use crate::wire::feature::{Feature, FeatureSet};
+use crate::wire::id::{JobId, SessionId, TraceId};
+use crate::wire::message::{ClientMessage, Refused, Request, RequestKind, ServerMessage};
+use crate::wire::principal::Principal;
+use crate::wire::session::{Auth, Closed, Resume, RuntimeCapabilities, SessionError, Token, Welcome};
+
+/// A connection that has been welcomed.
+pub(super) struct Link {
+    pub(super) core: Arc<Core>,
+    pub(super) session: Arc<SessionCell>,
+    pub(super) generation: Generation,
+    pub(super) dialect: &'static dyn Dialect,
+    pub(super) heartbeat: Option<Mutex<Heartbeat>>,
+    /// The last number that the client has, when the connection begins.
+    pub(super) from: u64,
+}
+
+/// A connection that was not let in.
+struct Turned {
+    dialect: &'static dyn Dialect,
+    request_id: Option<String>,
+    error: ErrorBody,
+    reason: CloseReason,
+}
+
+/// Serves a connection to its end.
+pub(super) async fn serve<T: Transport>(core: Arc<Core>, transport: T, peer: String) {
+    let (mut reader, writer) = transport.split();
+    let mut outbox = Outbox::new(writer, Duration::from_millis(core.limits.send_timeout_ms));
+    let opened = tokio::select! {
+        opened = open(&core, &mut reader) => opened,
+        () = core.stopping.cancelled() => return outbox.close(CloseReason::GoingAway).await,
+    };
+    let (link, welcome) = match opened {
+        Ok(Some(opened)) => opened,
+        Ok(None) => return,
+        Err(turned) => return turn_away(&core, outbox, turned, &peer).await,
+    };
+    let session = &link.session;
+    tracing::info!(
+        session = %session.id, principal = %session.principal, peer, dialect = link.dialect.name(),
+        resumed = link.generation > 1, "connected"
+    );
+    let reason = match outbox.say(&link, &ServerMessage::Welcome(welcome)).await {
+        Err(reason) => reason,
+        Ok(()) => tokio::select! {
+            reason = writer::write(&link, &mut outbox) => reason,
+            never = read(&link, reader) => match never {},
+        },
+    };
+    if reason == CloseReason::TakenOver {
+        let closed = Closed { request_id: None, reply_to: None, reason: Some(reason.as_str().into()) };
+        let _ = outbox.say(&link, &ServerMessage::Closed(closed)).await;
+    }
+    outbox.close(reason).await;
+    session.lock().proto.detach(link.generation, core.ambient.now());
+    tracing::info!(session = %session.id, principal = %session.principal, peer, reason = reason.as_str(), "disconnected");
+}
+
+async fn turn_away<W: crate::transport::FrameWriter>(
+    core: &Core,
+    mut outbox: Outbox<W>,
+    turned: Turned,
+    peer: &str,
+) {
+    let Turned { dialect, request_id, error, reason } = turned;
+    tracing::warn!(peer, code = %error.code, "connection refused: {}", error.message);
+    // Clients drop a refusal that names no session, so it names one that never was.
+    let session = SessionId::new(core.ambient.now().as_millis(), core.ambient.random());
+    let message = ServerMessage::Error(SessionError::new(error, request_id));
+    let _ = outbox.say_to(core, session, dialect, &message).await;
+    outbox.close(reason).await;
+}
+
+/// The handshake: nothing about jobs or agents leaks before it has succeeded. None when the peer went away.
+async fn open<R: FrameReader>(core: &Arc<Core>, reader: &mut R) -> Result<Option<(Link, Welcome)>, Turned> {
+    let canonical = dialect::canonical();
+    let turn = |error, reason| Turned { dialect: canonical, request_id: None, error, reason };
+    let patience = Duration::from_millis(core.limits.hello_timeout_ms);
+    let frame = match timeout(patience, reader.receive()).await {
+        Ok(Ok(Received::Text(frame))) => frame,
+        Ok(Ok(Received::Rejected(fault)) | Err(Ended::Fault(fault))) => {
+            return Err(turn(ErrorBody::invalid(fault.to_string()), close_reason(fault)));
+        }
+        Ok(Err(Ended::Closed | Ended::Broken(_))) => return Ok(None),
+        Err(_) => {
+            let message = format!("expected session.hello within {} ms", core.limits.hello_timeout_ms);
+            return Err(turn(ErrorBody::invalid(message), CloseReason::Policy));
+        }
+    };
+    if frame.len() > core.limits.hello_bytes {
+        let message = format!(
+            "expected a first frame of at most {} bytes, got {}",
+            core.limits.hello_bytes,
+            frame.len()
+        );
+        return Err(turn(ErrorBody::invalid(message), CloseReason::TooBig));
+    }
+    let request = client_frame(&frame, &core.limits)
+        .map_err(|bad| Turned { request_id: bad.request_id, ..turn(bad.error, CloseReason::Policy) })?;
+    let dialect = dialect::detect(&request, &frame);
+    let request_id = Some(request.id.clone());
+    let turn = |error| Turned { dialect, request_id: request_id.clone(), error, reason: CloseReason::Policy };
+    if core.draining.is_cancelled() {
+        return Err(turn(ErrorBody::new(
+            ErrorCode::InternalError,
+            "the daemon is stopping; connect again later",
+        )));
+    }
+    match handshake::open(request).map_err(turn)? {
+        Opening::New { auth, client, features } => {
+            let principal = authenticate(core, &auth).map_err(turn)?;
+            let client = client.map(|c| format!("{} {}", c.name, c.version)).unwrap_or_default();
+            tracing::debug!(%principal, client, "authenticated");
+            begin(core, principal, features, dialect).await.map(Some).map_err(turn)
+        }
+        Opening::Resume { resume, auth } => {
+            let principal = auth.map(|auth| authenticate(core, &auth)).transpose().map_err(turn)?;
+            go_on(core, &resume, principal, dialect).await.map(Some).map_err(turn)
+        }
+    }
+}
+
+fn close_reason(fault: FrameFault) -> CloseReason {
+    match fault {
+        FrameFault::Binary => CloseReason::Policy,
+        FrameFault::TooLong { .. } => CloseReason::TooBig,
+    }
+}
+
+fn authenticate(core: &Core, auth: &Auth) -> Result<Principal, ErrorBody> {
+    core.authenticator
+        .authenticate(&auth.scheme, &auth.token)
+        .map_err(|refused| ErrorBody::new(ErrorCode::Unauthenticated, refused.to_string()))
+}
+
+fn hash(token: &Token) -> TokenHash {
+    Sha256::digest(token.expose()).into()
+}
+
+fn new_token(core: &Core) -> Token {
+    Token::new(format!("rt_{}", hex::encode(core.ambient.secret())))
+}
+
+/// Opens a new session.
+async fn begin(
+    core: &Arc<Core>,
+    principal: Principal,
+    features: FeatureSet,
+    dialect: &'static dyn Dialect,
+) -> Result<(Link, Welcome), ErrorBody> {
+    let id = SessionId::new(core.ambient.now().as_millis(), core.ambient.random());
+    let token = new_token(core);
+    let session = Session::new(id, principal.clone(), features, hash(&token));
+    let cell = SessionCell::new(session, core.store.clone(), core.limits.clone());
+    core.registry.open(&cell, hash(&token), &core.limits)?;
+    let opened = Op::SessionOpened { session: id, principal, features, token: hash(&token) };
+    store_then(core, opened).await?;
+    Ok(welcome(core, cell, 1, token, dialect, 0))
+}
+
+/// Resumes a session (§6.3). Every refusal looks the same from outside.
+async fn go_on(
+    core: &Arc<Core>,
+    resume: &Resume,
+    principal: Option<Principal>,
+    dialect: &'static dyn Dialect,
+) -> Result<(Link, Welcome), ErrorBody> {
+    let presented = hash(&resume.resume_token);
+    let refuse = handshake::cannot_resume;
+    let cell = core.registry.by_token(&presented).ok_or_else(refuse)?;
+    let foreign = principal.is_some_and(|principal| principal != cell.principal);
+    let other = resume.session_id.as_ref().is_some_and(|named| *named != cell.id.to_string());
+    if foreign || other {
+        return Err(refuse());
+    }
+    reaches(core, &cell, resume.last_event_seq)
+        .await
+        .map_err(|out| refuse().with("oldest_event_seq", out.oldest).with("newest_event_seq", out.newest))?;
+    let token = new_token(core);
+    let next = hash(&token);
+    let before: Vec<TokenHash> = cell.lock().proto.tokens().collect();
+    if !before.contains(&presented) {
+        return Err(refuse());
+    }
+    let generation = cell.resume(presented, next);
+    let void: Vec<TokenHash> = before.into_iter().filter(|token| *token != presented).collect();
+    core.registry.retoken(cell.id, Some(next), &void);
+    store_then(core, Op::Tokens { session: cell.id, hashes: vec![next, presented] }).await?;
+    Ok(welcome(core, cell, generation, token, dialect, resume.last_event_seq))
+}
+
+/// Whether everything after a number can be sent again.
+async fn reaches(core: &Core, cell: &SessionCell, seq: u64) -> Result<(), OutOfReach> {
+    let (jobs, followed): (Vec<JobId>, HashMap<JobId, u64>) = {
+        let inner = cell.lock();
+        let jobs = inner.proto.stream.jobs();
+        let known = |job: &JobId| Some((*job, inner.followed(*job)?.tail(|tail| tail.first())));
+        let followed = jobs.iter().filter_map(known).collect();
+        (jobs, followed)
+    };
+    let mut oldest = followed;
+    for job in jobs {
+        if !oldest.contains_key(&job)
+            && let Some(row) = core.store.job(job).await
+        {
+            oldest.insert(job, row.tail.first());
+        }
+    }
+    cell.lock().proto.stream.reaches(seq, |job| oldest.get(&job).copied())
+}
+
+async fn store_then(core: &Core, op: Op) -> Result<(), ErrorBody> {
+    let ticket = core.store.submit(Batch { epoch: core.store.epoch(), ops: vec![op] });
+    core.store
+        .applied(ticket)
+        .await
+        .map_err(|fenced| ErrorBody::new(ErrorCode::InternalError, fenced.to_string()))
+}
+
+fn welcome(
+    core: &Arc<Core>,
+    cell: Arc<SessionCell>,
+    generation: Generation,
+    resume_token: Token,
+    dialect: &'static dyn Dialect,
+    from: u64,
+) -> (Link, Welcome) {
+    let now = core.ambient.now();
+    let beats = cell.features.has(Feature::Heartbeat);
+    let welcome = Welcome {
+        session_id: cell.id,
+        runtime: core.software.clone(),
+        runtime_name: core.software.name.clone(),
+        runtime_version: core.software.version.clone(),
+        resume_token,
+        resume_window_sec: core.resume_window.as_secs(),
+        heartbeat_interval_sec: beats.then_some(core.heartbeat_interval.as_secs()),
+        capabilities: RuntimeCapabilities {
+            encodings: vec!["json".into()],
+            features: cell.features.iter().map(|feature| feature.as_str().into()).collect(),
+            agents: core.catalogue.inventory(),
+        },
+        accepted_at: now,
+    };
+    let heartbeat = beats.then(|| Mutex::new(Heartbeat::new(core.heartbeat_interval, now)));
+    (Link { core: core.clone(), session: cell, generation, dialect, heartbeat, from }, welcome)
+}
+
+/// Reads requests until the connection is dropped. It ends by making the writer end, so that what was asked
+/// before is still answered.
+async fn read<R: FrameReader>(link: &Link, mut reader: R) -> std::convert::Infallible {
+    let (core, session) = (&link.core, &link.session);
+    let mut refusals = Refusals::default();
+    loop {
+        session.has_room().await;
+        let refused = match reader.receive().await {
+            Ok(Received::Text(frame)) => {
+                if !heard(link) {
+                    break;
+                }
+                frame_came(link, &frame).await
+            }
+            Ok(Received::Rejected(fault)) => Some(nameless(fault)),
+            Err(Ended::Closed) => {
+                link.end(CloseReason::Done);
+                break;
+            }
+            Err(Ended::Fault(fault)) => {
+                refuse(link, nameless(fault));
+                link.end(close_reason(fault));
+                break;
+            }
+            Err(Ended::Broken(error)) => {
+                tracing::debug!(session = %session.id, "connection broken: {error}");
+                link.end(CloseReason::Policy);
+                break;
+            }
+        };
+        if let Some(refused) = refused {
+            let now = core.ambient.now();
+            let pause = refusals.count(core.limits.refusals_per_sec, now);
+            refuse(link, refused);
+            if let Some(until) = pause {
+                tokio::time::sleep(until.since(now)).await;
+            }
+        }
+    }
+    std::future::pending().await
+}
+
+/// Notes a sign of life; says whether this connection is still the session's.
+fn heard(link: &Link) -> bool {
+    let now = link.core.ambient.now();
+    if let Some(heartbeat) = &link.heartbeat {
+        heartbeat.lock().heard(now);
+    }
+    let mut inner = link.session.lock();
+    if inner.proto.generation() != link.generation {
+        return false;
+    }
+    if let Some(void) = inner.proto.heard() {
+        let hashes = inner.proto.tokens().collect();
+        link.session.submit(vec![Op::Tokens { session: link.session.id, hashes }]);
+        link.core.registry.retoken(link.session.id, None, &[void]);
+    }
+    true
+}
+
+/// Handles one frame; returns what is to be refused of it.
+async fn frame_came(link: &Link, frame: &[u8]) -> Option<Undecodable> {
+    let request = match client_frame(frame, &link.core.limits) {
+        Ok(request) => request,
+        Err(undecodable) => return Some(undecodable),
+    };
+    let (kind, request_id, trace_id) = (request.message.kind(), request.id.clone(), request.trace_id);
+    tracing::trace!(session = %link.session.id, kind = kind.as_str(), "request");
+    let agent = agent_of(&request);
+    let admitted = link.session.lock().proto.admit(&request, &link.core.limits);
+    let handled = match admitted {
+        Ok(()) => requests::handle(&link.core, &link.session, request).await,
+        Err(error) => Err(error),
+    };
+    handled.err().map(|error| undecodable(kind, Some(request_id), trace_id, agent, error))
+}
+
+fn agent_of(request: &Request) -> Option<AgentRef> {
+    if let ClientMessage::Submit(submit) = &request.message { Some(submit.agent.clone()) } else { None }
+}
+
+fn undecodable(
+    kind: RequestKind,
+    request_id: Option<String>,
+    trace_id: Option<TraceId>,
+    agent: Option<AgentRef>,
+    error: ErrorBody,
+) -> Undecodable {
+    Undecodable { kind, request_id, trace_id, agent, error }
+}
+
+fn nameless(fault: FrameFault) -> Undecodable {
+    undecodable(RequestKind::Unknown, None, None, None, ErrorBody::invalid(fault.to_string()))
+}
+
+fn refuse(link: &Link, refused: Undecodable) {
+    let Undecodable { kind, request_id, trace_id, agent, error } = refused;
+    tracing::debug!(session = %link.session.id, kind = kind.as_str(), "refused: {error}");
+    let at = link.core.ambient.now();
+    link.session.say(ServerMessage::Refused(Refused { kind, request_id, error, agent, trace_id, at }));
+}
+
+impl Link {
+    /// Makes the writer of this connection end.
+    fn end(&self, reason: CloseReason) {
+        if self.session.lock().proto.generation() == self.generation {
+            self.session.close(reason);
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! The owner of one job: the only place where its records get their numbers.
+//!
+//! A job's lock is held while a decision is made, its batch is handed to the store and its followers are woken, so
+//! the store sees batches in the order of the numbers. Nothing waits under the lock.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use super::session::SessionCell;
+use crate::agent::Stopper;
+use crate::proto::job::{CancelAnswer, Job, Rejected, Step};
+use crate::proto::record::Tail;
+use crate::proto::submit::Spec;
+use crate::store::{Batch, JobRow, Op, Store, Ticket};
+use crate::wire::agent_port::{AgentMessage, BrokenContract};
+use crate::wire::id::{JobId, ResultId, SessionId};
+use crate::wire::job::JobStatus;
+use crate::wire::limits::Limits;
+use crate::wire::time::Timestamp;
+
+/// One session's interest in one job. Publishing marks it; the session's writer clears the mark and looks.
+pub(super) struct Follow {
+    pub(super) session: Weak<SessionCell>,
+    pub(super) job: Arc<JobCell>,
+    marked: AtomicBool,
+}
+
+impl Follow {
+    pub(super) fn new(session: Weak<SessionCell>, job: Arc<JobCell>) -> Arc<Self> {
+        Arc::new(Follow { session, job, marked: AtomicBool::new(false) })
+    }
+
+    /// Wakes the session, unless it knows already. Costs one atomic swap when it does.
+    pub(super) fn mark(self: &Arc<Self>) {
+        if !self.marked.swap(true, Ordering::AcqRel)
+            && let Some(session) = self.session.upgrade()
+        {
+            session.marked(self.clone());
+        }
+    }
+
+    /// Clears the mark; must come before looking at the job, or a record could go unnoticed.
+    pub(super) fn clear(&self) {
+        self.marked.store(false, Ordering::Release);
+    }
+}
+
+enum Inner {
+    /// Still numbering.
+    Live(Box<Live>),
+    /// Ended, as it was loaded.
+    Stored { tail: Tail, status: JobStatus },
+}
+
+struct Live {
+    job: Job,
+    followers: Vec<Arc<Follow>>,
+    submitters: Vec<SessionId>,
+    stopper: Option<Stopper>,
+    written: Written,
+}
+
+/// What of a job's writing the store still has to apply.
+#[derive(Debug, Clone, Copy, Default)]
+struct Written {
+    batches: u64,
+    newest: Ticket,
+    checkpoint: Ticket,
+    before: Ticket,
+}
+
+/// An agent may be this many batches ahead of the store, twice at most.
+const CHECKPOINT_BATCHES: u64 = 256;
+
+impl Written {
+    fn note(&mut self, ticket: Ticket) {
+        self.newest = ticket;
+        self.batches += 1;
+        if self.batches % CHECKPOINT_BATCHES == 0 {
+            self.before = std::mem::replace(&mut self.checkpoint, ticket);
+        }
+    }
+}
+
+/// A job and those who follow it.
+pub(super) struct JobCell {
+    pub(super) spec: Arc<Spec>,
+    store: Arc<dyn Store>,
+    limits: Arc<Limits>,
+    inner: Mutex<Inner>,
+}
+
+impl JobCell {
+    /// A job that was just accepted.
+    pub(super) fn accepted(
+        spec: Arc<Spec>,
+        result: ResultId,
+        store: Arc<dyn Store>,
+        limits: Arc<Limits>,
+    ) -> Self {
+        let job = Job::new(spec.clone(), result);
+        let live = Live {
+            job,
+            followers: Vec::new(),
+            submitters: Vec::new(),
+            stopper: None,
+            written: Written::default(),
+        };
+        JobCell { spec, store, limits, inner: Mutex::new(Inner::Live(Box::new(live))) }
+    }
+
+    /// A job that has ended and is still kept.
+    pub(super) fn stored(row: JobRow, store: Arc<dyn Store>, limits: Arc<Limits>) -> Self {
+        let JobRow { spec, status, ended_at: _, tail } = row;
+        JobCell { spec, store, limits, inner: Mutex::new(Inner::Stored { tail, status }) }
+    }
+
+    pub(super) fn id(&self) -> JobId {
+        self.spec.id
+    }
+
+    pub(super) fn status(&self) -> JobStatus {
+        match &*self.inner.lock() {
+            Inner::Live(live) => live.job.status(),
+            Inner::Stored { status, .. } => *status,
+        }
+    }
+
+    /// Looks at the shape of the history.
+    pub(super) fn tail<T>(&self, look: impl FnOnce(&Tail) -> T) -> T {
+        match &*self.inner.lock() {
+            Inner::Live(live) => look(live.job.tail()),
+            Inner::Stored { tail, .. } => look(tail),
+        }
+    }
+
+    /// Adds a follower. It is marked at once if there is something for it.
+    pub(super) fn follow(&self, follow: &Arc<Follow>) {
+        if let Inner::Live(live) = &mut *self.inner.lock() {
+            live.followers.retain(|known| known.session.strong_count() > 0);
+            live.followers.push(follow.clone());
+        }
+        follow.mark();
+    }
+
+    /// Drops a follower.
+    pub(super) fn unfollow(&self, follow: &Arc<Follow>) {
+        if let Inner::Live(live) = &mut *self.inner.lock() {
+            live.followers.retain(|known| !Arc::ptr_eq(known, follow));
+        }
+    }
+
+    /// The sessions that submitted the job.
+    pub(super) fn submitters(&self) -> Vec<SessionId> {
+        match &*self.inner.lock() {
+            Inner::Live(live) => live.submitters.clone(),
+            Inner::Stored { .. } => Vec::new(),
+        }
+    }
+
+    /// Gives a session the authority of a submitter.
+    pub(super) fn add_submitter(&self, session: SessionId) {
+        if let Inner::Live(live) = &mut *self.inner.lock()
+            && !live.submitters.contains(&session)
+        {
+            live.submitters.push(session);
+        }
+    }
+
+    /// When the daemon ends the job by itself.
+    pub(super) fn deadline(&self) -> Option<Timestamp> {
+        match &*self.inner.lock() {
+            Inner::Live(live) => live.job.deadline(),
+            Inner::Stored { .. } => None,
+        }
+    }
+
+    /// The attempt begins; says whether it should.
+    pub(super) fn start(&self, stopper: Stopper, now: Timestamp) -> bool {
+        let Inner::Live(live) = &mut *self.inner.lock() else { return false };
+        if !live.job.start(now) {
+            return false;
+        }
+        live.stopper = Some(stopper);
+        let status = Op::JobStatus { job: self.spec.id, status: live.job.status(), ended_at: None };
+        live.written.note(self.store.submit(Batch { epoch: self.store.epoch(), ops: vec![status] }));
+        true
+    }
+
+    pub(super) fn agent(&self, message: AgentMessage, now: Timestamp) -> Result<(), Rejected> {
+        let Inner::Live(live) = &mut *self.inner.lock() else { return Err(Rejected::Ended) };
+        let (step, rejected) = match live.job.agent(message, &self.limits, now) {
+            Ok(step) => (step, None),
+            Err((step, rejected)) => (step, Some(rejected)),
+        };
+        self.publish(live, step);
+        rejected.map_or(Ok(()), Err)
+    }
+
+    /// The newest batch of the job.
+    pub(super) fn ticket(&self) -> Ticket {
+        match &*self.inner.lock() {
+            Inner::Live(live) => live.written.newest,
+            Inner::Stored { .. } => Ticket::default(),
+        }
+    }
+
+    /// Waits while the agent is too far ahead of the store, and lets others run now and then.
+    pub(super) async fn settled(&self) {
+        let written = match &*self.inner.lock() {
+            Inner::Live(live) => live.written,
+            Inner::Stored { .. } => return,
+        };
+        if written.batches % CHECKPOINT_BATCHES == 0 {
+            tokio::task::yield_now().await;
+        }
+        if written.before > Ticket::default() {
+            // Who was fenced off is told by whoever speaks; an agent has nothing to say about it.
+            let _ = self.store.applied(written.before).await;
+        }
+    }
+
+    /// Cancels the job, or says in what state it no longer can be.
+    pub(super) fn cancel(&self, reason: Option<String>, now: Timestamp) -> Result<Ticket, JobStatus> {
+        let mut inner = self.inner.lock();
+        let live = match &mut *inner {
+            Inner::Live(live) => live,
+            Inner::Stored { status, .. } => return Err(*status),
+        };
+        match live.job.cancel(reason, &self.limits, now) {
+            CancelAnswer::Cancelling(step) => Ok(self.publish(live, step)),
+            CancelAnswer::TooLate(status) => Err(status),
+        }
+    }
+
+    pub(super) fn deadline_passed(&self, now: Timestamp) {
+        self.step(|job, limits| job.deadline_passed(limits, now));
+    }
+
+    pub(super) fn shut_down(&self, now: Timestamp) {
+        self.step(|job, limits| job.shut_down(limits, now));
+    }
+
+    pub(super) fn lost(&self, how: &str, now: Timestamp) {
+        self.step(|job, _| job.lost(how, now));
+    }
+
+    pub(super) fn stopped(&self, now: Timestamp) {
+        self.step(|job, _| job.stopped(now));
+    }
+
+    pub(super) fn broken(&self, broken: &BrokenContract, now: Timestamp) {
+        self.step(|job, _| job.broken(broken, now));
+    }
+
+    fn step(&self, decide: impl FnOnce(&mut Job, &Limits) -> Step) {
+        if let Inner::Live(live) = &mut *self.inner.lock() {
+            let step = decide(&mut live.job, &self.limits);
+            self.publish(live, step);
+        }
+    }
+
+    /// Hands what was decided to the store and wakes the followers. They may number it at once: their own batch
+    /// comes after this one, and they speak only when theirs is applied.
+    fn publish(&self, live: &mut Live, step: Step) -> Ticket {
+        let Step { records, stop } = step;
+        let job = self.spec.id;
+        let mut ops: Vec<Op> = Vec::with_capacity(records.len() + 1);
+        let any = !records.is_empty();
+        ops.extend(records.into_iter().map(|record| Op::Append { job, record }));
+        if let Some(ended_at) = live.job.ended_at().filter(|_| any) {
+            ops.push(Op::JobStatus { job, status: live.job.status(), ended_at: Some(ended_at) });
+        }
+        if let Some(first) = live.job.tail().overflow(self.limits.history_events, self.limits.history_bytes) {
+            live.job.trim(first);
+            ops.push(Op::Trim { job, first });
+        }
+        let ticket = self.store.submit(Batch { epoch: self.store.epoch(), ops });
+        live.written.note(ticket);
+        if let (Some(stopper), Some(stop)) = (&live.stopper, stop) {
+            stopper.stop(stop);
+        }
+        if any {
+            live.followers.iter().for_each(Follow::mark);
+        }
+        ticket
+    }
+}

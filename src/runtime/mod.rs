@@ -1,0 +1,160 @@
+//! The actors that move data between the decisions, the store, the agents and the transports.
+//!
+//! The order is always the same: input → decide (pure) → batch → store applies → outputs leave. Owners are locks
+//! around pure machines; a lock is held for one decision and never across a wait. Locks are taken in the order
+//! session → job → store, and the marks that wake a session are leaves.
+
+mod ambient;
+mod attempt;
+mod connection;
+mod inline;
+mod job;
+mod registry;
+mod requests;
+mod session;
+mod sweep;
+mod writer;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use ambient::{Ambient, System};
+
+use crate::agent::catalogue::Catalogue;
+use crate::auth::Authenticator;
+use crate::proto::idempotency::Keys;
+use crate::proto::listing::CursorKey;
+use crate::store::Store;
+use crate::transport::Transport;
+use crate::wire::id::MessageId;
+use crate::wire::limits::Limits;
+use crate::wire::session::Software;
+use registry::Registry;
+
+/// What a runtime is made of.
+pub struct Parts {
+    /// Every limit.
+    pub limits: Limits,
+    /// How often each side speaks where heartbeats are negotiated (§6.4).
+    pub heartbeat_interval: Duration,
+    /// For how long a session without a connection can be resumed at least (§6.3).
+    pub resume_window: Duration,
+    /// Who lets clients in.
+    pub authenticator: Authenticator,
+    /// Which agents there are.
+    pub catalogue: Catalogue,
+    /// Where everything is recorded.
+    pub store: Arc<dyn Store>,
+    /// Time and chance.
+    pub ambient: Arc<dyn Ambient>,
+}
+
+struct Core {
+    limits: Arc<Limits>,
+    heartbeat_interval: Duration,
+    resume_window: Duration,
+    authenticator: Authenticator,
+    catalogue: Catalogue,
+    store: Arc<dyn Store>,
+    ambient: Arc<dyn Ambient>,
+    registry: Registry,
+    keys: Mutex<Keys>,
+    cursors: CursorKey,
+    software: Software,
+    /// Stops accepting work.
+    draining: CancellationToken,
+    /// Ends connections.
+    stopping: CancellationToken,
+    attempts: TaskTracker,
+    connections: TaskTracker,
+}
+
+impl Core {
+    fn message_id(&self) -> MessageId {
+        MessageId::new(self.ambient.now().as_millis(), self.ambient.random())
+    }
+}
+
+/// A running daemon, without any listener of its own: connections are handed to it. Cheap to clone.
+#[derive(Clone)]
+pub struct Daemon {
+    core: Arc<Core>,
+}
+
+impl Daemon {
+    /// Starts a daemon. Needs a tokio runtime.
+    pub fn start(parts: Parts) -> Daemon {
+        let Parts { limits, heartbeat_interval, resume_window, authenticator, catalogue, store, ambient } =
+            parts;
+        let cursors = CursorKey::new(ambient.secret());
+        let software = Software { name: "arcpd".into(), version: env!("CARGO_PKG_VERSION").into() };
+        let core = Arc::new(Core {
+            limits: Arc::new(limits),
+            heartbeat_interval,
+            resume_window,
+            authenticator,
+            catalogue,
+            store,
+            ambient,
+            registry: Registry::default(),
+            keys: Mutex::new(Keys::default()),
+            cursors,
+            software,
+            draining: CancellationToken::new(),
+            stopping: CancellationToken::new(),
+            attempts: TaskTracker::new(),
+            connections: TaskTracker::new(),
+        });
+        tokio::spawn(sweep::run(Arc::downgrade(&core)));
+        Daemon { core }
+    }
+
+    /// The limits in force.
+    pub fn limits(&self) -> &Arc<Limits> {
+        &self.core.limits
+    }
+
+    /// Serves one connection to its end (§4). `peer` says in logs who is at the other side.
+    pub async fn serve<T: Transport>(&self, transport: T, peer: String) {
+        let work = connection::serve(self.core.clone(), transport, peer);
+        self.core.connections.track_future(work).await;
+    }
+
+    /// Whether new work is taken.
+    ///
+    /// # Errors
+    /// Why not, in words for an operator.
+    pub fn ready(&self) -> Result<(), String> {
+        if self.core.draining.is_cancelled() {
+            return Err("the daemon is stopping".into());
+        }
+        self.core.store.admits().map_err(|full| full.to_string())
+    }
+
+    /// Stops: no new work, agents are told and given their time, clients are told, and everything is waited for as
+    /// long as `shutdown_grace_ms` allows beyond the agents' own deadlines.
+    pub async fn stop(&self) {
+        let core = &self.core;
+        core.draining.cancel();
+        let now = core.ambient.now();
+        for job in core.registry.live_jobs() {
+            job.shut_down(now);
+        }
+        core.attempts.close();
+        let limits = &core.limits;
+        let agents = Duration::from_millis(limits.cancel_grace_ms + 2 * limits.kill_grace_ms);
+        let grace = Duration::from_millis(limits.shutdown_grace_ms);
+        if tokio::time::timeout(agents + grace, core.attempts.wait()).await.is_err() {
+            tracing::warn!(left = core.attempts.len(), "agents did not stop in time");
+        }
+        core.stopping.cancel();
+        core.connections.close();
+        if tokio::time::timeout(grace, core.connections.wait()).await.is_err() {
+            tracing::warn!(left = core.connections.len(), "connections did not close in time");
+        }
+    }
+}

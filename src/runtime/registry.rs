@@ -1,0 +1,158 @@
+//! What is alive: sessions by id and token, jobs that have not ended, and how many each principal has.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::job::JobCell;
+use super::session::SessionCell;
+use crate::proto::session::TokenHash;
+use crate::wire::error::ErrorBody;
+use crate::wire::id::{JobId, SessionId};
+use crate::wire::limits::Limits;
+use crate::wire::principal::Principal;
+use crate::wire::time::Timestamp;
+
+/// How long a client is asked to wait when a cap is reached.
+const RETRY_AFTER_MS: u64 = 1_000;
+
+#[derive(Default)]
+struct Sessions {
+    by_id: HashMap<SessionId, Arc<SessionCell>>,
+    by_token: HashMap<TokenHash, SessionId>,
+    per_principal: HashMap<Principal, usize>,
+}
+
+#[derive(Default)]
+struct Jobs {
+    live: HashMap<JobId, Arc<JobCell>>,
+    per_principal: HashMap<Principal, usize>,
+    finished: VecDeque<Finished>,
+}
+
+/// A job that has ended and is still kept, in the order of their ends.
+#[derive(Debug, Clone)]
+pub(super) struct Finished {
+    pub(super) job: JobId,
+    pub(super) principal: Principal,
+    pub(super) key: Option<String>,
+    pub(super) at: Timestamp,
+}
+
+/// What is alive.
+#[derive(Default)]
+pub(super) struct Registry {
+    sessions: Mutex<Sessions>,
+    jobs: Mutex<Jobs>,
+}
+
+fn leave(counts: &mut HashMap<Principal, usize>, principal: &Principal) {
+    if let Some(count) = counts.get_mut(principal) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(principal);
+        }
+    }
+}
+
+fn cap(name: &str, max: usize) -> ErrorBody {
+    ErrorBody::limit(name, max as u64, RETRY_AFTER_MS)
+}
+
+impl Registry {
+    /// Takes a new session in, unless its principal has too many.
+    pub(super) fn open(
+        &self,
+        cell: &Arc<SessionCell>,
+        token: TokenHash,
+        limits: &Limits,
+    ) -> Result<(), ErrorBody> {
+        let mut sessions = self.sessions.lock();
+        let count = sessions.per_principal.entry(cell.principal.clone()).or_default();
+        if *count >= limits.sessions_per_principal {
+            return Err(cap("sessions_per_principal", limits.sessions_per_principal));
+        }
+        *count += 1;
+        sessions.by_token.insert(token, cell.id);
+        sessions.by_id.insert(cell.id, cell.clone());
+        Ok(())
+    }
+
+    pub(super) fn session(&self, id: SessionId) -> Option<Arc<SessionCell>> {
+        self.sessions.lock().by_id.get(&id).cloned()
+    }
+
+    /// The session that a resume token belongs to.
+    pub(super) fn by_token(&self, token: &TokenHash) -> Option<Arc<SessionCell>> {
+        let sessions = self.sessions.lock();
+        sessions.by_token.get(token).and_then(|id| sessions.by_id.get(id)).cloned()
+    }
+
+    /// Makes a session known by another token, and unknown by those that are void.
+    pub(super) fn retoken(&self, id: SessionId, next: Option<TokenHash>, void: &[TokenHash]) {
+        let mut sessions = self.sessions.lock();
+        for token in void {
+            sessions.by_token.remove(token);
+        }
+        if let Some(next) = next {
+            sessions.by_token.insert(next, id);
+        }
+    }
+
+    /// Lets a session go.
+    pub(super) fn close(&self, cell: &SessionCell, tokens: &[TokenHash]) {
+        let mut sessions = self.sessions.lock();
+        if sessions.by_id.remove(&cell.id).is_some() {
+            leave(&mut sessions.per_principal, &cell.principal);
+        }
+        for token in tokens {
+            sessions.by_token.remove(token);
+        }
+    }
+
+    pub(super) fn sessions(&self) -> Vec<Arc<SessionCell>> {
+        self.sessions.lock().by_id.values().cloned().collect()
+    }
+
+    /// Takes a new job in, unless there are too many.
+    pub(super) fn accept(&self, cell: &Arc<JobCell>, limits: &Limits) -> Result<(), ErrorBody> {
+        let mut jobs = self.jobs.lock();
+        if jobs.live.len() >= limits.jobs_running {
+            return Err(cap("jobs_running", limits.jobs_running));
+        }
+        let count = jobs.per_principal.entry(cell.spec.principal.clone()).or_default();
+        if *count >= limits.jobs_per_principal {
+            return Err(cap("jobs_per_principal", limits.jobs_per_principal));
+        }
+        *count += 1;
+        jobs.live.insert(cell.id(), cell.clone());
+        Ok(())
+    }
+
+    /// A job that has not ended, or whose end is not applied yet.
+    pub(super) fn live(&self, job: JobId) -> Option<Arc<JobCell>> {
+        self.jobs.lock().live.get(&job).cloned()
+    }
+
+    pub(super) fn live_jobs(&self) -> Vec<Arc<JobCell>> {
+        self.jobs.lock().live.values().cloned().collect()
+    }
+
+    /// A job has ended, and its end is applied.
+    pub(super) fn finish(&self, cell: &JobCell, at: Timestamp) {
+        let mut jobs = self.jobs.lock();
+        if jobs.live.remove(&cell.id()).is_some() {
+            leave(&mut jobs.per_principal, &cell.spec.principal);
+            let (principal, key) = (cell.spec.principal.clone(), cell.spec.order.key.clone());
+            jobs.finished.push_back(Finished { job: cell.id(), principal, key, at });
+        }
+    }
+
+    /// Takes the oldest finished job out if `gone` says so of it and of how many there are.
+    pub(super) fn forget_finished(&self, gone: impl Fn(&Finished, usize) -> bool) -> Option<Finished> {
+        let mut jobs = self.jobs.lock();
+        let count = jobs.finished.len();
+        if gone(jobs.finished.front()?, count) { jobs.finished.pop_front() } else { None }
+    }
+}

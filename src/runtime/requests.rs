@@ -1,0 +1,324 @@
+//! What each request of a client leads to, once it is decoded and admitted.
+//!
+//! Everything that has to be waited for is fetched first; then the decision, its batch and its reply happen under
+//! the session's lock, so that replies leave in the order of the requests and before what they lead to.
+
+use std::sync::Arc;
+
+use super::Core;
+use super::attempt;
+use super::job::JobCell;
+use super::session::{Reply, SessionCell};
+use crate::proto::authority::{self, Steering};
+use crate::proto::handshake::cannot_resume;
+use crate::proto::idempotency::Repeat;
+use crate::proto::listing::Query;
+use crate::proto::stream::Stream;
+use crate::proto::submit::{Order, Spec};
+use crate::store::{Batch, Op, Ticket};
+use crate::transport::CloseReason;
+use crate::wire::encode::json;
+use crate::wire::error::{ErrorBody, ErrorCode};
+use crate::wire::feature::Feature;
+use crate::wire::id::{JobId, ResultId, SessionId};
+use crate::wire::job::{Accepted, Cancel, Cancelled, Subscribe, Subscribed};
+use crate::wire::message::{ClientMessage, Request, ServerMessage};
+use crate::wire::session::{Ack, Close, Closed, Jobs, ListJobs, Pong};
+
+/// Does what a request asks for.
+///
+/// # Errors
+/// Why it is refused; nothing has changed then.
+pub(super) async fn handle(
+    core: &Arc<Core>,
+    session: &Arc<SessionCell>,
+    request: Request,
+) -> Result<(), ErrorBody> {
+    let Request { id, trace_id, message, .. } = request;
+    match message {
+        ClientMessage::Ping(ping) => {
+            let received_at = Some(core.ambient.now().to_string());
+            session.say(ServerMessage::Pong(Pong { ping_nonce: ping.nonce, received_at }));
+            Ok(())
+        }
+        ClientMessage::Ack(Ack { last_processed_seq }) => ack(session, last_processed_seq),
+        ClientMessage::ListJobs(list) => list_jobs(core, session, id, list).await,
+        ClientMessage::Close(Close { reason }) => {
+            let closed = Closed { reply_to: Some(id.clone()), request_id: Some(id), reason };
+            session.say(ServerMessage::Closed(closed));
+            session.close(CloseReason::Done);
+            Ok(())
+        }
+        ClientMessage::Submit(submit) => {
+            let order = Order::new(submit, trace_id, &core.limits)?;
+            submit_order(core, session, id, order).await
+        }
+        ClientMessage::Cancel(cancel) => cancel_job(core, session, id, cancel).await,
+        ClientMessage::Subscribe(subscribe) => subscribe_job(core, session, id, subscribe).await,
+        ClientMessage::Unsubscribe(unsubscribe) => {
+            if let Some(job) = unsubscribe.job_id.and_then(|text| text.parse().ok()) {
+                session.detach(job);
+            }
+            Ok(())
+        }
+        // A pong has been noted as a sign of life already; a second hello was not admitted.
+        ClientMessage::Pong(_) | ClientMessage::Hello(_) | ClientMessage::Resume(_) => Ok(()),
+    }
+}
+
+fn ack(session: &SessionCell, seq: u64) -> Result<(), ErrorBody> {
+    let mut inner = session.lock();
+    let stream = &mut inner.proto.stream;
+    let before = stream.released();
+    stream.ack(seq).map_err(|out| {
+        let newest = out.newest;
+        ErrorBody::invalid(format!("payload.last_processed_seq: the newest event_seq is {newest}, got {seq}"))
+    })?;
+    let through = stream.released();
+    if through > before {
+        session.submit(vec![Op::Released { session: session.id, through }]);
+    }
+    drop(inner);
+    session.wake();
+    Ok(())
+}
+
+async fn list_jobs(core: &Core, session: &SessionCell, id: String, list: ListJobs) -> Result<(), ErrorBody> {
+    let query = Query::new(list, session.principal.clone(), &core.cursors, &core.limits)?;
+    let (mut jobs, mut more) = core.store.list(query.clone()).await;
+    let mut bytes = 0;
+    let fits = jobs.iter().take_while(|job| {
+        bytes += json(job).len();
+        bytes <= core.limits.list_page_bytes
+    });
+    let fits = fits.count().max(1);
+    if fits < jobs.len() {
+        jobs.truncate(fits);
+        more = true;
+    }
+    let next_cursor = jobs.last().filter(|_| more).map(|last| core.cursors.cursor(&query, last.job_id));
+    session.say(ServerMessage::Jobs(Jobs { reply_to: id.clone(), request_id: id, jobs, next_cursor }));
+    Ok(())
+}
+
+/// A job that this principal may observe; to it, others do not exist.
+async fn find(core: &Core, session: &SessionCell, named: Option<&str>) -> Result<Arc<JobCell>, ErrorBody> {
+    let named = named.unwrap_or_default();
+    let found = match named.parse::<JobId>() {
+        Ok(job) => load(core, session, job).await,
+        Err(_) => None,
+    };
+    found
+        .filter(|cell| authority::may_observe(&session.principal, &cell.spec.principal))
+        .ok_or_else(|| authority::no_such_job(named))
+}
+
+async fn load(core: &Core, session: &SessionCell, job: JobId) -> Option<Arc<JobCell>> {
+    let at_hand = session.lock().followed(job).or_else(|| core.registry.live(job));
+    if at_hand.is_some() {
+        return at_hand;
+    }
+    let row = core.store.job(job).await?;
+    Some(Arc::new(JobCell::stored(row, core.store.clone(), core.limits.clone())))
+}
+
+fn accepted(cell: &JobCell, request_id: String, ticket: Ticket) -> Reply {
+    let spec = &cell.spec;
+    let message = ServerMessage::Accepted(Accepted {
+        job_id: spec.id,
+        reply_to: request_id.clone(),
+        request_id,
+        agent: spec.agent.clone(),
+        lease: spec.order.lease.clone(),
+        lease_constraints: spec.order.constraints.clone(),
+        accepted_at: spec.created_at,
+        trace_id: spec.order.trace_id,
+    });
+    Reply { message, job_id: Some(spec.id), trace_id: spec.order.trace_id, ticket }
+}
+
+async fn submit_order(
+    core: &Arc<Core>,
+    session: &Arc<SessionCell>,
+    request_id: String,
+    order: Order,
+) -> Result<(), ErrorBody> {
+    if let Some(original) = repeated(core, session, &order).await? {
+        let mut inner = session.lock();
+        room_for_attachment(core, &inner.proto.stream, original.id())?;
+        let ticket = session.reattach(&mut inner, &original);
+        inner.reply(accepted(&original, request_id, ticket));
+        drop(inner);
+        session.wake();
+        return Ok(());
+    }
+    begin(core, session, request_id, order)
+}
+
+/// The job that an earlier submit with the same key and parameters began.
+async fn repeated(
+    core: &Core,
+    session: &SessionCell,
+    order: &Order,
+) -> Result<Option<Arc<JobCell>>, ErrorBody> {
+    let Some(key) = &order.key else { return Ok(None) };
+    let resolved = core.catalogue.resolve(&order.asked).ok().map(|(agent, _)| agent);
+    let known = core.keys.lock().look_up(&session.principal, key, order, resolved.as_ref());
+    match known {
+        Repeat::New => Ok(None),
+        Repeat::Same(job) => Ok(load(core, session, job).await),
+        Repeat::Conflict(error) => Err(error),
+    }
+}
+
+/// Begins a new job.
+fn begin(
+    core: &Arc<Core>,
+    session: &Arc<SessionCell>,
+    request_id: String,
+    order: Order,
+) -> Result<(), ErrorBody> {
+    let now = core.ambient.now();
+    if core.draining.is_cancelled() {
+        return Err(ErrorBody::new(ErrorCode::InternalError, "the daemon is stopping; submit again"));
+    }
+    core.store.admits().map_err(|full| ErrorBody::limit("store_bytes", full.max, 1_000))?;
+    if order.asked.version.is_some() && !session.features.has(Feature::AgentVersions) {
+        let message =
+            "payload.agent: name@version needs the feature agent_versions, which was not negotiated";
+        return Err(ErrorBody::invalid(message));
+    }
+    order.check_start(now)?;
+    let (agent, host) = core.catalogue.resolve(&order.asked)?;
+    let id = JobId::new(now.as_millis(), core.ambient.random());
+    let result = ResultId::new(now.as_millis(), core.ambient.random());
+    let spec = Arc::new(Spec { id, principal: session.principal.clone(), agent, order, created_at: now });
+    let cell = Arc::new(JobCell::accepted(spec.clone(), result, core.store.clone(), core.limits.clone()));
+
+    let mut inner = session.lock();
+    room_for_attachment(core, &inner.proto.stream, id)?;
+    if let Some(key) = &spec.order.key {
+        // Two sessions may have come this far with one key: the first to get here has it.
+        let mut keys = core.keys.lock();
+        match keys.look_up(&session.principal, key, &spec.order, Some(&spec.agent)) {
+            Repeat::New => {
+                core.registry.accept(&cell, &core.limits)?;
+                keys.remember(&session.principal, key, &spec.order, &spec.agent, id, now);
+            }
+            Repeat::Same(first) => {
+                let Some(first) = core.registry.live(first) else {
+                    return Err(ErrorBody::limit("idempotency_keys", core.limits.idempotency_keys as u64, 0));
+                };
+                drop(keys);
+                let ticket = session.reattach(&mut inner, &first);
+                inner.reply(accepted(&first, request_id, ticket));
+                drop(inner);
+                session.wake();
+                return Ok(());
+            }
+            Repeat::Conflict(error) => return Err(error),
+        }
+    } else {
+        core.registry.accept(&cell, &core.limits)?;
+    }
+    let attached = session.attach(&mut inner, &cell, 0, true);
+    let ops = vec![Op::JobAccepted { spec }, attached];
+    let ticket = core.store.submit(Batch { epoch: core.store.epoch(), ops });
+    inner.reply(accepted(&cell, request_id, ticket));
+    drop(inner);
+    session.wake();
+    tracing::debug!(job = %id, agent = %cell.spec.agent, principal = %session.principal, "job accepted");
+    core.attempts.spawn(attempt::run(core.clone(), cell, host));
+    Ok(())
+}
+
+fn room_for_attachment(core: &Core, stream: &Stream, job: JobId) -> Result<(), ErrorBody> {
+    let max = core.limits.attachments_per_session;
+    if stream.attachment(job).is_none() && stream.followed_count() >= max {
+        return Err(ErrorBody::limit("attachments_per_session", max as u64, 1_000));
+    }
+    Ok(())
+}
+
+async fn cancel_job(
+    core: &Arc<Core>,
+    session: &Arc<SessionCell>,
+    request_id: String,
+    cancel: Cancel,
+) -> Result<(), ErrorBody> {
+    let Cancel { job_id, reason } = cancel;
+    let cell = find(core, session, job_id.as_deref()).await?;
+    let steering = steering(core, session.id, &cell.submitters());
+    let mut inner = session.lock();
+    authority::may_cancel(steering)?;
+    let ticket = cell.cancel(reason.clone(), core.ambient.now()).map_err(authority::too_late)?;
+    let message = ServerMessage::Cancelled(Cancelled {
+        job_id: cell.id(),
+        reply_to: request_id.clone(),
+        request_id,
+        reason,
+    });
+    inner.reply(Reply { message, job_id: Some(cell.id()), trace_id: cell.spec.order.trace_id, ticket });
+    drop(inner);
+    session.wake();
+    tracing::info!(job = %cell.id(), principal = %session.principal, session = %session.id, "job cancelled");
+    Ok(())
+}
+
+fn steering(core: &Core, own: SessionId, submitters: &[SessionId]) -> Steering {
+    if submitters.contains(&own) {
+        Steering::Own
+    } else if submitters.iter().any(|session| core.registry.session(*session).is_some()) {
+        Steering::Others
+    } else {
+        Steering::Nobody
+    }
+}
+
+async fn subscribe_job(
+    core: &Arc<Core>,
+    session: &Arc<SessionCell>,
+    request_id: String,
+    subscribe: Subscribe,
+) -> Result<(), ErrorBody> {
+    let Subscribe { job_id, from_event_seq, history } = subscribe;
+    let found = find(core, session, job_id.as_deref()).await;
+    tracing::info!(
+        subscriber = %session.principal, session = %session.id, job = job_id.as_deref().unwrap_or_default(),
+        owner = found.as_ref().map_or("", |cell| cell.spec.principal.subject()), allowed = found.is_ok(), "subscribe"
+    );
+    let cell = found?;
+    let mut inner = session.lock();
+    room_for_attachment(core, &inner.proto.stream, cell.id())?;
+    let (first, last) = cell.tail(|tail| (tail.first(), tail.last()));
+    let followed = inner.proto.stream.attachment(cell.id()).filter(|attachment| !attachment.done);
+    let from = match (history.unwrap_or(false), from_event_seq.unwrap_or(0)) {
+        // Who follows the job already goes on where it is; who does not begins after what has passed.
+        (false, _) => followed.map_or(last, |attachment| attachment.pos),
+        (true, 0) => first - 1,
+        (true, from) if from + 1 < first => {
+            let error = cannot_resume();
+            return Err(error.with("oldest", first));
+        }
+        (true, from) => from.min(last),
+    };
+    let op = session.attach(&mut inner, &cell, from, false);
+    let ticket = core.store.submit(Batch { epoch: core.store.epoch(), ops: vec![op] });
+    let spec = &cell.spec;
+    let message = ServerMessage::Subscribed(Subscribed {
+        job_id: spec.id,
+        reply_to: request_id.clone(),
+        request_id,
+        current_status: cell.status(),
+        agent: spec.agent.clone(),
+        lease: spec.order.lease.clone(),
+        lease_constraints: spec.order.constraints.clone(),
+        trace_id: spec.order.trace_id,
+        subscribed_from: from,
+        replayed: from < last,
+    });
+    inner.reply(Reply { message, job_id: Some(spec.id), trace_id: spec.order.trace_id, ticket });
+    drop(inner);
+    session.wake();
+    Ok(())
+}

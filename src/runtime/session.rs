@@ -1,0 +1,340 @@
+//! The owner of one session: the only place where its stream is numbered.
+//!
+//! Requests put replies into the queue and attachments into the stream; the connection's writer takes both out.
+//! A reply is always sent before anything that was numbered after it was queued, so an acceptance precedes its
+//! job's events and the acknowledgement of a cancellation precedes the end it leads to.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::Notify;
+
+use super::job::{Follow, JobCell};
+use crate::proto::flow::{self, Lag};
+use crate::proto::job::event_payload;
+use crate::proto::session::{Generation, Reattach, Session, TokenHash, reattach};
+use crate::proto::stream::{Extent, Lost, Window};
+use crate::store::{Batch, Op, Store, Ticket};
+use crate::transport::CloseReason;
+use crate::wire::encode::json;
+use crate::wire::event::Status;
+use crate::wire::feature::FeatureSet;
+use crate::wire::id::{JobId, SessionId, TraceId};
+use crate::wire::limits::Limits;
+use crate::wire::message::ServerMessage;
+use crate::wire::principal::Principal;
+use crate::wire::time::Timestamp;
+
+/// Numbers that one turn of the writer takes at most.
+const TURN_EVENTS: u64 = 512;
+
+/// A message that waits to be sent, and the batch that it must not overtake.
+pub(super) struct Reply {
+    pub(super) message: ServerMessage,
+    pub(super) job_id: Option<JobId>,
+    pub(super) trace_id: Option<TraceId>,
+    pub(super) ticket: Ticket,
+}
+
+/// What the writer of a connection is to do next.
+pub(super) enum Work {
+    /// Nothing, until woken.
+    Idle,
+    /// Send these, in this order, once the batch is applied.
+    Send { replies: Vec<Reply>, extents: Vec<Extent>, ticket: Ticket },
+    /// Send the replies, then close.
+    Close { replies: Vec<Reply>, reason: CloseReason },
+    /// Part of a job's history is gone: the stream cannot go on.
+    Lost(Lost),
+}
+
+/// A session under its lock.
+pub(super) struct Inner {
+    pub(super) proto: Session,
+    follows: HashMap<JobId, Arc<Follow>>,
+    replies: VecDeque<Reply>,
+    closing: Option<(Generation, CloseReason)>,
+    /// The batch of the newest numbers: none of them is spoken before it is applied, on whatever connection.
+    numbered: Ticket,
+}
+
+/// A session, and what wakes its connection.
+pub(super) struct SessionCell {
+    pub(super) id: SessionId,
+    pub(super) principal: Principal,
+    pub(super) features: FeatureSet,
+    store: Arc<dyn Store>,
+    limits: Arc<Limits>,
+    inner: Mutex<Inner>,
+    marked: Mutex<VecDeque<Arc<Follow>>>,
+    wake: Notify,
+    room: Notify,
+}
+
+impl SessionCell {
+    pub(super) fn new(proto: Session, store: Arc<dyn Store>, limits: Arc<Limits>) -> Arc<Self> {
+        Arc::new(SessionCell {
+            id: proto.id,
+            principal: proto.principal.clone(),
+            features: proto.features,
+            store,
+            limits,
+            inner: Mutex::new(Inner {
+                proto,
+                follows: HashMap::new(),
+                replies: VecDeque::new(),
+                closing: None,
+                numbered: Ticket::default(),
+            }),
+            marked: Mutex::new(VecDeque::new()),
+            wake: Notify::new(),
+            room: Notify::new(),
+        })
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock()
+    }
+
+    /// A job that is followed has something new. Called under the job's lock; takes no other.
+    pub(super) fn marked(&self, follow: Arc<Follow>) {
+        self.marked.lock().push_back(follow);
+        self.wake.notify_one();
+    }
+
+    /// Wakes the writer.
+    pub(super) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Waits until there may be work for the writer.
+    pub(super) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    /// Waits until the queue of replies has room again.
+    pub(super) async fn has_room(&self) {
+        while self.inner.lock().replies.len() >= self.limits.replies_pending {
+            self.room.notified().await;
+        }
+    }
+
+    /// Queues a message that depends on no batch.
+    pub(super) fn say(&self, message: ServerMessage) {
+        self.inner.lock().reply(Reply { message, job_id: None, trace_id: None, ticket: Ticket::default() });
+        self.wake();
+    }
+
+    /// Makes the newest connection close once its replies are sent.
+    pub(super) fn close(&self, reason: CloseReason) {
+        let mut inner = self.inner.lock();
+        inner.closing = Some((inner.proto.generation(), reason));
+        drop(inner);
+        self.wake();
+    }
+
+    /// Begins a new connection: what the old one had not been sent is of no use to the new one, which is sent
+    /// everything after the position that it names.
+    pub(super) fn resume(&self, presented: TokenHash, next: TokenHash) -> Generation {
+        let mut inner = self.inner.lock();
+        inner.replies.clear();
+        inner.closing = None;
+        let generation = inner.proto.resume(presented, next);
+        drop(inner);
+        self.wake.notify_waiters();
+        self.wake();
+        generation
+    }
+
+    /// Follows a job from after `pos`, and tells the store. Returns the operation for the caller's batch.
+    pub(super) fn attach(
+        self: &Arc<Self>,
+        inner: &mut Inner,
+        job: &Arc<JobCell>,
+        pos: u64,
+        submitter: bool,
+    ) -> Op {
+        let remembered = self.limits.attachments_per_session;
+        inner.proto.stream.attach(job.id(), pos, submitter, remembered);
+        let follow = Follow::new(Arc::downgrade(self), job.clone());
+        if let Some(old) = inner.follows.insert(job.id(), follow.clone()) {
+            old.job.unfollow(&old);
+        }
+        job.follow(&follow);
+        if submitter {
+            job.add_submitter(self.id);
+        }
+        Op::Attached { session: self.id, job: job.id(), pos, submitter }
+    }
+
+    /// Attaches a session whose submit was a repeated one (our decision 7).
+    pub(super) fn reattach(self: &Arc<Self>, inner: &mut Inner, job: &Arc<JobCell>) -> Ticket {
+        let op = match reattach(inner.proto.stream.attachment(job.id()), job.status()) {
+            Reattach::FromStart => {
+                let pos = job.tail(|tail| tail.first() - 1);
+                self.attach(inner, job, pos, true)
+            }
+            Reattach::Follows => {
+                job.add_submitter(self.id);
+                inner.proto.stream.steer(job.id());
+                let pos = inner.proto.stream.attachment(job.id()).map_or(0, |a| a.pos);
+                Op::Attached { session: self.id, job: job.id(), pos, submitter: true }
+            }
+            Reattach::RepeatEnd => {
+                let extent = inner.proto.stream.repeat(job.id(), job.tail(|tail| tail.last()));
+                inner.numbered = self.submit(vec![Op::Numbered { session: self.id, extents: vec![extent] }]);
+                return inner.numbered;
+            }
+        };
+        self.submit(vec![op])
+    }
+
+    /// Stops following a job, unless the session submitted it.
+    pub(super) fn detach(&self, job: JobId) {
+        let mut inner = self.inner.lock();
+        if inner.proto.stream.detach(job) {
+            if let Some(follow) = inner.follows.remove(&job) {
+                follow.job.unfollow(&follow);
+            }
+            self.submit(vec![Op::Detached { session: self.id, job }]);
+        }
+    }
+
+    pub(super) fn submit(&self, ops: Vec<Op>) -> Ticket {
+        self.store.submit(Batch { epoch: self.store.epoch(), ops })
+    }
+
+    /// What the connection of this generation, which has been sent everything up to `sent`, is to do next.
+    pub(super) fn work(&self, generation: Generation, sent: u64, now: Timestamp) -> Work {
+        let mut inner = self.inner.lock();
+        if inner.proto.generation() != generation {
+            // The wake-up may have been meant for the connection that counts.
+            self.wake.notify_one();
+            return Work::Close { replies: Vec::new(), reason: CloseReason::TakenOver };
+        }
+        let replies: Vec<Reply> = inner.replies.drain(..).collect();
+        if !replies.is_empty() {
+            self.room.notify_waiters();
+            self.room.notify_one();
+        }
+        if let Some((_, reason)) = inner.closing.filter(|(closing, _)| *closing == generation) {
+            return Work::Close { replies, reason };
+        }
+        let slices = inner.proto.stream.after(sent, TURN_EVENTS);
+        if !slices.is_empty() {
+            return Work::Send { replies, extents: slices, ticket: inner.numbered };
+        }
+        let mut extents = Vec::new();
+        let numbering = self.number(&mut inner, &mut extents);
+        match numbering {
+            // What was numbered before the loss is still good; the loss is met again in the next turn.
+            Err(lost) if replies.is_empty() && extents.is_empty() => return Work::Lost(lost),
+            Ok(()) | Err(_) => {}
+        }
+        match inner.lag(&self.limits, &extents, now) {
+            Ok(signal) => extents.extend(signal),
+            Err(reason) => return Work::Close { replies, reason },
+        }
+        if extents.is_empty() && replies.is_empty() {
+            return Work::Idle;
+        }
+        let ticket = self.record(&mut inner, &extents);
+        Work::Send { replies, extents, ticket }
+    }
+
+    /// Numbers what is new in the jobs that are marked, in turn, up to one writer's turn.
+    fn number(&self, inner: &mut Inner, extents: &mut Vec<Extent>) -> Result<(), Lost> {
+        let newest = inner.proto.stream.newest();
+        let (stream, features) = (&mut inner.proto.stream, self.features);
+        loop {
+            let left = TURN_EVENTS.saturating_sub(stream.newest() - newest);
+            let next = if left == 0 { None } else { self.marked.lock().pop_front() };
+            let Some(follow) = next else { return Ok(()) };
+            follow.clear();
+            let job = follow.job.id();
+            let more = follow.job.tail(|tail| stream.number(job, tail, features, left, extents));
+            match more {
+                Ok(true) => follow.mark(),
+                Ok(false) => {
+                    let done = stream.attachment(job).is_none_or(|attachment| attachment.done);
+                    if done && inner.follows.get(&job).is_some_and(|known| Arc::ptr_eq(known, &follow)) {
+                        inner.follows.remove(&job);
+                    }
+                }
+                Err(lost) => {
+                    follow.mark();
+                    return Err(lost);
+                }
+            }
+        }
+    }
+
+    fn record(&self, inner: &mut Inner, extents: &[Extent]) -> Ticket {
+        if extents.is_empty() {
+            return Ticket::default();
+        }
+        let stream = &mut inner.proto.stream;
+        let before = stream.released();
+        stream.evict(Window {
+            events: self.limits.session_buffer_events,
+            bytes: self.limits.session_buffer_bytes,
+        });
+        let mut ops = vec![Op::Numbered { session: self.id, extents: extents.to_vec() }];
+        if stream.released() > before {
+            ops.push(Op::Released { session: self.id, through: stream.released() });
+        }
+        inner.numbered = self.submit(ops);
+        inner.numbered
+    }
+
+    /// The jobs that the session still follows are no longer told.
+    pub(super) fn retire(&self) {
+        let mut inner = self.inner.lock();
+        for (_, follow) in inner.follows.drain() {
+            follow.job.unfollow(&follow);
+        }
+    }
+}
+
+impl Inner {
+    /// Queues a reply.
+    pub(super) fn reply(&mut self, reply: Reply) {
+        self.replies.push_back(reply);
+    }
+
+    /// The job that the session follows, if it does.
+    pub(super) fn followed(&self, job: JobId) -> Option<Arc<JobCell>> {
+        self.follows.get(&job).map(|follow| follow.job.clone())
+    }
+
+    /// Judges the session's lag: a private event to tell of it, or the end of the connection.
+    fn lag(
+        &mut self,
+        limits: &Limits,
+        extents: &[Extent],
+        now: Timestamp,
+    ) -> Result<Option<Extent>, CloseReason> {
+        let stream = &mut self.proto.stream;
+        match flow::lag(stream.newest(), stream.acked(), self.proto.signalled, limits) {
+            Lag::Fine => {
+                if stream.newest() - stream.acked() < limits.lag_signal_events {
+                    self.proto.signalled = false;
+                }
+                Ok(None)
+            }
+            Lag::Detach => Err(CloseReason::TooSlow),
+            Lag::Signal => {
+                let Some(job) = extents.last().map(Extent::job) else { return Ok(None) };
+                self.proto.signalled = true;
+                let behind = stream.newest() - stream.acked();
+                let message = format!(
+                    "{behind} events are not acknowledged; the connection is closed at {}",
+                    limits.lag_detach_events
+                );
+                let body = json(&Status { phase: "back_pressure".into(), message: Some(message) });
+                Ok(Some(stream.private(job, event_payload("status", now, &job.to_string(), &body))))
+            }
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! The sending side of a connection: one cursor over the session's stream, for replay and live alike.
+
+use std::collections::HashMap;
+use std::future::{Future, pending};
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::timeout;
+
+use super::Core;
+use super::connection::Link;
+use super::inline;
+use super::session::{Reply, Work};
+use crate::proto::handshake::cannot_resume;
+use crate::proto::heartbeat::Beat;
+use crate::proto::record::Record;
+use crate::proto::stream::{Extent, Piece};
+use crate::transport::{CloseReason, FrameWriter};
+use crate::wire::dialect::{Dialect, Encoded};
+use crate::wire::envelope::Head;
+use crate::wire::error::{ErrorBody, ErrorCode};
+use crate::wire::feature::Feature;
+use crate::wire::id::{JobId, MessageId, SessionId, TraceId};
+use crate::wire::message::{ServerMessage, StreamKind};
+use crate::wire::session::{Ping, SessionError};
+
+/// Payload bytes that are read from the store at a time.
+const READ_BYTES: usize = 256 * 1024;
+
+/// Traces of jobs that a connection remembers, at most.
+const TRACES: usize = 4_096;
+
+/// Writes frames, and gives up on a peer that does not read.
+pub(super) struct Outbox<W> {
+    writer: W,
+    patience: Duration,
+}
+
+impl<W: FrameWriter> Outbox<W> {
+    pub(super) fn new(writer: W, patience: Duration) -> Self {
+        Outbox { writer, patience }
+    }
+
+    /// Sends a message of a session, at once.
+    pub(super) async fn say(&mut self, link: &Link, message: &ServerMessage) -> Result<(), CloseReason> {
+        self.say_to(&link.core, link.session.id, link.dialect, message).await
+    }
+
+    /// Sends a message, at once.
+    pub(super) async fn say_to(
+        &mut self,
+        core: &Core,
+        session_id: SessionId,
+        dialect: &dyn Dialect,
+        message: &ServerMessage,
+    ) -> Result<(), CloseReason> {
+        let head = Head { id: core.message_id(), session_id, job_id: None, trace_id: None, event_seq: None };
+        self.feed(dialect.message(&head, message)).await?;
+        self.flush().await
+    }
+
+    async fn feed(&mut self, encoded: Encoded) -> Result<(), CloseReason> {
+        for frame in encoded.frames {
+            self.frame(frame).await?;
+        }
+        if !encoded.pause.is_zero() {
+            self.flush().await?;
+            tokio::time::sleep(encoded.pause).await;
+        }
+        Ok(())
+    }
+
+    async fn frame(&mut self, frame: Bytes) -> Result<(), CloseReason> {
+        within(self.patience, self.writer.feed(frame)).await
+    }
+
+    async fn flush(&mut self) -> Result<(), CloseReason> {
+        within(self.patience, self.writer.flush()).await
+    }
+
+    /// Says why and closes.
+    pub(super) async fn close(mut self, reason: CloseReason) {
+        // Whoever does not read a goodbye in time does not get one.
+        let _ = timeout(self.patience, self.writer.close(reason)).await;
+    }
+}
+
+async fn within(patience: Duration, write: impl Future<Output = io::Result<()>>) -> Result<(), CloseReason> {
+    match timeout(patience, write).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(CloseReason::Done),
+        Err(_) => Err(CloseReason::TooSlow),
+    }
+}
+
+/// The writer of one connection and its place in the stream.
+struct Cursor<'a> {
+    link: &'a Link,
+    sent: u64,
+    traces: HashMap<JobId, Option<TraceId>>,
+}
+
+/// Sends what there is to send until the connection has to close; returns why.
+pub(super) async fn write<W: FrameWriter>(link: &Link, outbox: &mut Outbox<W>) -> CloseReason {
+    let mut cursor = Cursor { link, sent: link.from, traces: HashMap::new() };
+    loop {
+        if let Err(reason) = cursor.turn(outbox).await {
+            return reason;
+        }
+    }
+}
+
+impl Cursor<'_> {
+    async fn turn<W: FrameWriter>(&mut self, outbox: &mut Outbox<W>) -> Result<(), CloseReason> {
+        let link = self.link;
+        self.beat(outbox).await?;
+        match link.session.work(link.generation, self.sent, link.core.ambient.now()) {
+            Work::Idle => {
+                outbox.flush().await?;
+                tokio::select! {
+                    () = link.session.woken() => Ok(()),
+                    () = self.next_beat() => Ok(()),
+                    () = link.core.stopping.cancelled() => Err(CloseReason::GoingAway),
+                }
+            }
+            Work::Send { replies, extents, ticket } => {
+                let newest = replies.iter().map(|reply| reply.ticket).fold(ticket, Ord::max);
+                link.core.store.applied(newest).await.map_err(|_| CloseReason::GoingAway)?;
+                self.replies(outbox, replies).await?;
+                for extent in extents {
+                    self.extent(outbox, extent).await?;
+                }
+                self.spoke();
+                Ok(())
+            }
+            Work::Close { replies, reason } => {
+                let newest = replies.iter().map(|reply| reply.ticket).max().unwrap_or_default();
+                link.core.store.applied(newest).await.map_err(|_| CloseReason::GoingAway)?;
+                self.replies(outbox, replies).await?;
+                if reason == CloseReason::TooSlow {
+                    let max = link.core.limits.lag_detach_events;
+                    let error = ErrorBody::limit("lag_detach_events", max, 0);
+                    outbox.say(link, &ServerMessage::Error(SessionError::new(error, None))).await?;
+                }
+                Err(reason)
+            }
+            Work::Lost(lost) => {
+                let error = cannot_resume().with("job_id", lost.job.to_string()).with("oldest", lost.oldest);
+                outbox.say(link, &ServerMessage::Error(SessionError::new(error, None))).await?;
+                Err(CloseReason::TooSlow)
+            }
+        }
+    }
+
+    async fn replies<W: FrameWriter>(
+        &mut self,
+        outbox: &mut Outbox<W>,
+        replies: Vec<Reply>,
+    ) -> Result<(), CloseReason> {
+        for Reply { message, job_id, trace_id, .. } in replies {
+            let id = self.link.core.message_id();
+            let head = Head { id, session_id: self.link.session.id, job_id, trace_id, event_seq: None };
+            outbox.feed(self.link.dialect.message(&head, &message)).await?;
+        }
+        Ok(())
+    }
+
+    async fn extent<W: FrameWriter>(
+        &mut self,
+        outbox: &mut Outbox<W>,
+        extent: Extent,
+    ) -> Result<(), CloseReason> {
+        let (job, first_pos, len) = match extent.piece {
+            Piece::Private { job, payload } => {
+                let head = self.head(job, extent.first_seq).await;
+                self.sent = extent.first_seq;
+                return outbox.frame(self.link.dialect.stream(StreamKind::Event, &head, &payload)).await;
+            }
+            Piece::Run { job, first_pos, len } => (job, first_pos, len),
+        };
+        let mut pos = first_pos;
+        while pos < first_pos + len {
+            let records = self.link.core.store.records(job, pos - 1, first_pos + len - pos, READ_BYTES).await;
+            if records.is_empty() {
+                // Trimmed between numbering and sending.
+                let error = cannot_resume().with("job_id", job.to_string());
+                outbox.say(self.link, &ServerMessage::Error(SessionError::new(error, None))).await?;
+                return Err(CloseReason::TooSlow);
+            }
+            for record in records {
+                let seq = extent.first_seq + (pos - first_pos);
+                self.record(outbox, job, seq, &record).await?;
+                pos += 1;
+            }
+        }
+        Ok(())
+    }
+
+    async fn record<W: FrameWriter>(
+        &mut self,
+        outbox: &mut Outbox<W>,
+        job: JobId,
+        seq: u64,
+        record: &Record,
+    ) -> Result<(), CloseReason> {
+        let link = self.link;
+        let head = self.head(job, seq).await;
+        let inlined = if record.kind == StreamKind::Result && !link.session.features.has(Feature::ResultChunk)
+        {
+            inline::result(&*link.core.store, &link.core.limits, job, record).await
+        } else {
+            None
+        };
+        let payload = inlined.as_ref().unwrap_or(&record.payload);
+        outbox.frame(link.dialect.stream(record.kind, &head, payload)).await?;
+        if record.kind != StreamKind::Event {
+            self.traces.remove(&job);
+        }
+        self.sent = seq;
+        Ok(())
+    }
+
+    /// The head of a numbered message. Its id is made of the session and the number, so a replay repeats it.
+    async fn head(&mut self, job: JobId, seq: u64) -> Head {
+        let session_id = self.link.session.id;
+        let id = MessageId(ulid::Ulid(session_id.0.0.wrapping_add(u128::from(seq))));
+        Head { id, session_id, job_id: Some(job), trace_id: self.trace(job).await, event_seq: Some(seq) }
+    }
+
+    async fn trace(&mut self, job: JobId) -> Option<TraceId> {
+        if let Some(trace) = self.traces.get(&job) {
+            return *trace;
+        }
+        let followed = self.link.session.lock().followed(job);
+        let trace = match followed {
+            Some(cell) => cell.spec.order.trace_id,
+            None => self.link.core.store.job(job).await.and_then(|row| row.spec.order.trace_id),
+        };
+        if self.traces.len() >= TRACES {
+            self.traces.clear();
+        }
+        self.traces.insert(job, trace);
+        trace
+    }
+
+    fn spoke(&self) {
+        if let Some(heartbeat) = &self.link.heartbeat {
+            heartbeat.lock().spoke(self.link.core.ambient.now());
+        }
+    }
+
+    /// Does what the heartbeat asks for now.
+    async fn beat<W: FrameWriter>(&self, outbox: &mut Outbox<W>) -> Result<(), CloseReason> {
+        let Some(heartbeat) = &self.link.heartbeat else { return Ok(()) };
+        let core = &self.link.core;
+        let now = core.ambient.now();
+        let beat = heartbeat.lock().poll(now);
+        match beat {
+            Beat::Wait(_) => Ok(()),
+            Beat::Ping => {
+                let nonce = format!("p_{}", core.message_id().0);
+                let ping = Ping { nonce, sent_at: Some(now.to_string()) };
+                outbox.say(self.link, &ServerMessage::Ping(ping)).await
+            }
+            Beat::Lost => {
+                let message = "nothing was heard for two heartbeat intervals; the session can be resumed";
+                let error = ErrorBody::new(ErrorCode::HeartbeatLost, message);
+                outbox.say(self.link, &ServerMessage::Error(SessionError::new(error, None))).await?;
+                Err(CloseReason::HeartbeatLost)
+            }
+        }
+    }
+
+    /// Waits until the heartbeat may ask for something.
+    async fn next_beat(&self) {
+        let Some(heartbeat) = &self.link.heartbeat else { return pending().await };
+        let now = self.link.core.ambient.now();
+        let due = heartbeat.lock().due();
+        tokio::time::sleep(due.since(now)).await;
+    }
+}
