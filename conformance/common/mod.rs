@@ -1,0 +1,5 @@
+//! What the test targets share: a raw peer that speaks frames over any transport, and an agent on strings.
+#![allow(missing_docs, unreachable_pub, dead_code)]
+
+pub mod peer;
+pub mod puppet;

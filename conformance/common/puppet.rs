@@ -1,0 +1,69 @@
+//! An agent whose every word is put into its mouth by the test.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use arcpd::agent::{AgentHost, AttemptEnd, BoxFuture, JobPort, PortClosed, StopSignal};
+use arcpd::wire::agent_port::{AgentMessage, JobStart};
+use arcpd::wire::limits::Limits;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+type Strings = HashMap<String, (Arc<dyn JobPort>, watch::Sender<bool>)>;
+
+/// Hosts puppets, and pulls their strings. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Puppets {
+    strings: Arc<Mutex<Strings>>,
+    started: Arc<tokio::sync::Notify>,
+}
+
+impl AgentHost for Puppets {
+    fn run(&self, start: JobStart, port: Arc<dyn JobPort>, mut stop: StopSignal) -> BoxFuture<'static, AttemptEnd> {
+        let (let_go, mut gone) = watch::channel(false);
+        self.strings.lock().unwrap().insert(start.job_id.to_string(), (port, let_go));
+        self.started.notify_waiters();
+        Box::pin(async move {
+            tokio::select! {
+                _ = gone.wait_for(|gone| *gone) => AttemptEnd::Finished,
+                _ = stop.stopped() => AttemptEnd::Stopped,
+            }
+        })
+    }
+}
+
+impl Puppets {
+    pub fn host(&self) -> Arc<dyn AgentHost> {
+        Arc::new(self.clone())
+    }
+
+    /// Says something on behalf of a job's agent, once it has started.
+    pub async fn say(&self, job: &str, kind: &str, payload: Value) -> Result<(), PortClosed> {
+        let port = loop {
+            let started = self.started.notified();
+            if let Some((port, _)) = self.strings.lock().unwrap().get(job) {
+                break port.clone();
+            }
+            tokio::time::timeout(super::peer::PATIENCE, started).await.expect("the agent did not start");
+        };
+        let line = json!({ "type": kind, "payload": payload }).to_string();
+        port.deliver(AgentMessage::parse(line.as_bytes(), &Limits::default()).unwrap())
+    }
+
+    pub async fn log(&self, job: &str, message: &str) -> Result<(), PortClosed> {
+        self.say(job, "job.event", json!({ "kind": "log", "body": { "level": "info", "message": message } })).await
+    }
+
+    pub async fn finish(&self, job: &str, result: Value) -> Result<(), PortClosed> {
+        let said = self.say(job, "job.result", json!({ "result": result })).await;
+        self.leave(job);
+        said
+    }
+
+    /// The agent ends without a word.
+    pub fn leave(&self, job: &str) {
+        if let Some((_, let_go)) = self.strings.lock().unwrap().remove(job) {
+            let _ = let_go.send(true);
+        }
+    }
+}

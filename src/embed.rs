@@ -1,0 +1,216 @@
+//! The crate's public face: a runtime inside a Rust program, with agents as async functions.
+//!
+//! ```
+//! use arcpd::embed::Runtime;
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let runtime = Runtime::builder()
+//!     .token("alice", "a-secret")
+//!     .agent("greet@1.0.0", |job| async move {
+//!         let name: String = job.input()?;
+//!         Ok(serde_json::json!(format!("hello {name}")).into())
+//!     })
+//!     .start()?;
+//! # runtime.stop().await; Ok(()) }
+//! ```
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::agent::AgentHost;
+use crate::agent::catalogue::{BadAgent, Catalogue};
+use crate::agent::demo;
+use crate::agent::in_process::{AgentError, Job, Outcome, in_process};
+use crate::auth::{Authenticator, NotAPrincipal, TokenEntry, hash};
+use crate::runtime::{Ambient, Daemon, Parts, System};
+use crate::store::Store;
+use crate::store::memory::MemoryStore;
+use crate::transport::Transport;
+use crate::transport::memory::{MemoryTransport, pair};
+use crate::wire::limits::Limits;
+
+/// A runtime that cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// An agent that cannot be registered.
+    #[error(transparent)]
+    Agent(#[from] BadAgent),
+    /// A token for nobody.
+    #[error("the token of {0:?}: {1}")]
+    Principal(String, NotAPrincipal),
+}
+
+/// Gathers what a runtime is made of.
+#[must_use]
+pub struct Builder {
+    limits: Limits,
+    heartbeat_interval: Duration,
+    resume_window: Duration,
+    tokens: Vec<TokenEntry>,
+    catalogue: Catalogue,
+    demo_agents: bool,
+    store: Option<Arc<dyn Store>>,
+    ambient: Arc<dyn Ambient>,
+    wrong: Option<BuildError>,
+}
+
+/// A running daemon inside this process. Cheap to clone; runs until [`stop`](Runtime::stop).
+#[derive(Clone)]
+pub struct Runtime {
+    daemon: Daemon,
+}
+
+impl Runtime {
+    /// A builder with every default: no token, no agent, the memory store.
+    pub fn builder() -> Builder {
+        Builder {
+            limits: Limits::default(),
+            heartbeat_interval: Duration::from_secs(30),
+            resume_window: Duration::from_secs(600),
+            tokens: Vec::new(),
+            catalogue: Catalogue::default(),
+            demo_agents: false,
+            store: None,
+            ambient: Arc::new(System::default()),
+            wrong: None,
+        }
+    }
+
+    /// Opens a connection inside the process; the client's end is returned. It speaks ARCP like any other (§4):
+    /// the first frame is a hello with a token.
+    pub fn connect(&self) -> MemoryTransport {
+        let (ours, theirs) = pair();
+        let daemon = self.daemon.clone();
+        tokio::spawn(async move { daemon.serve(ours, "memory".into()).await });
+        theirs
+    }
+
+    /// Serves a connection that came some other way, to its end; `peer` says in logs from where.
+    pub async fn serve<T: Transport>(&self, transport: T, peer: String) {
+        self.daemon.serve(transport, peer).await;
+    }
+
+    /// The limits in force.
+    pub fn limits(&self) -> &Arc<Limits> {
+        self.daemon.limits()
+    }
+
+    /// Whether new work is taken.
+    ///
+    /// # Errors
+    /// Why not, in words for an operator.
+    pub fn ready(&self) -> Result<(), String> {
+        self.daemon.ready()
+    }
+
+    /// Stops: agents get their time, clients are told, everything is waited for within the limits.
+    pub async fn stop(&self) {
+        self.daemon.stop().await;
+    }
+}
+
+impl Builder {
+    /// Lets a principal in by a bearer token (§6.1).
+    pub fn token(mut self, principal: &str, token: &str) -> Self {
+        match principal.parse() {
+            Ok(principal) => self.tokens.push(TokenEntry { principal, hash: hash(token) }),
+            Err(not) => self.wrong = self.wrong.or(Some(BuildError::Principal(principal.into(), not))),
+        }
+        self
+    }
+
+    /// Lets principals in by tokens of which only the hashes are known.
+    pub fn tokens(mut self, entries: impl IntoIterator<Item = TokenEntry>) -> Self {
+        self.tokens.extend(entries);
+        self
+    }
+
+    /// Registers an async function as the agent `name@version` (§7.5). The first version of a name is its default.
+    pub fn agent<F, R>(self, agent: &str, function: F) -> Self
+    where
+        F: Fn(Job) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Outcome, AgentError>> + Send + 'static,
+    {
+        self.host(agent, in_process(function))
+    }
+
+    /// Registers whatever runs the agent `name@version`, a child process for example.
+    pub fn host(mut self, agent: &str, host: Arc<dyn AgentHost>) -> Self {
+        let registered = self.catalogue.register(agent, host);
+        self.noting(registered)
+    }
+
+    /// Makes a registered version the default of its name.
+    pub fn default_version(mut self, name: &str, version: &str) -> Self {
+        let set = self.catalogue.set_default(name, version);
+        self.noting(set)
+    }
+
+    /// Registers the demo agents, for trying out and for conformance.
+    pub fn demo_agents(mut self) -> Self {
+        self.demo_agents = true;
+        self
+    }
+
+    /// Replaces every limit.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// How often each side speaks where heartbeats are negotiated (§6.4).
+    pub fn heartbeat_interval(mut self, interval: Duration) -> Self {
+        self.heartbeat_interval = interval;
+        self
+    }
+
+    /// For how long a session without a connection can be resumed at least (§6.3).
+    pub fn resume_window(mut self, window: Duration) -> Self {
+        self.resume_window = window;
+        self
+    }
+
+    /// Where everything is recorded; without it, in memory.
+    pub fn store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// Another source of time and chance than the machine's.
+    pub fn ambient(mut self, ambient: Arc<dyn Ambient>) -> Self {
+        self.ambient = ambient;
+        self
+    }
+
+    /// Starts the runtime. Needs a tokio runtime around it.
+    ///
+    /// # Errors
+    /// The first thing that was wrong with what was gathered.
+    pub fn start(mut self) -> Result<Runtime, BuildError> {
+        if let Some(wrong) = self.wrong {
+            return Err(wrong);
+        }
+        if self.demo_agents {
+            demo::register(&mut self.catalogue, &Arc::new(self.limits.clone()))?;
+        }
+        let store = self.store.unwrap_or_else(|| Arc::new(MemoryStore::new(self.limits.store_bytes)));
+        let daemon = Daemon::start(Parts {
+            limits: self.limits,
+            heartbeat_interval: self.heartbeat_interval,
+            resume_window: self.resume_window,
+            authenticator: Authenticator::new(self.tokens),
+            catalogue: self.catalogue,
+            store,
+            ambient: self.ambient,
+        });
+        Ok(Runtime { daemon })
+    }
+
+    fn noting(mut self, done: Result<(), BadAgent>) -> Self {
+        if let Err(bad) = done {
+            self.wrong = self.wrong.or(Some(bad.into()));
+        }
+        self
+    }
+}
