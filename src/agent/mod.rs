@@ -4,12 +4,19 @@
 //! sessions, stores or clients. Everything that the agent says goes through its [`JobPort`].
 
 pub mod catalogue;
+pub mod in_process;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
 
 use crate::wire::agent_port::{AgentMessage, BrokenContract, JobStart, JobStop};
+use crate::wire::time::Timestamp;
 
 /// A future on the heap, for traits that are used as objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -97,6 +104,16 @@ impl StopSignal {
     pub fn is_stopped(&self) -> bool {
         self.0.borrow().is_some()
     }
+}
+
+/// The runtime's clock at an instant of the wall clock; now, when that is past.
+pub(crate) fn instant_of(deadline: Timestamp) -> Instant {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let now = Instant::now();
+    // A deadline beyond what the clock can tell is as good as none within a job's life.
+    let day = Duration::from_secs(86_400);
+    let left = deadline.since(Timestamp::default().plus(since_epoch));
+    now.checked_add(left).unwrap_or_else(|| now + 365 * day)
 }
 
 /// Runs attempts of one agent version.
