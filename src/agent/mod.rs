@@ -4,6 +4,7 @@
 //! sessions, stores or clients. Everything that the agent says goes through its [`JobPort`].
 
 pub mod catalogue;
+pub mod child;
 pub mod demo;
 pub mod in_process;
 #[cfg(test)]

@@ -17,6 +17,12 @@ pub const ID_CHARS: usize = 128;
 /// Top-level fields of one envelope, known and unknown together.
 pub const ENVELOPE_FIELDS: usize = 64;
 
+/// Answers to a child agent that wait for it to read its stdin, before its stdout is read no further.
+pub const AGENT_REPLIES_PENDING: usize = 64;
+
+/// Bytes of one line of a child's stderr; a longer line is logged in pieces.
+pub const AGENT_STDERR_LINE_BYTES: usize = 8_192;
+
 macro_rules! limits {
     ($($(#[$doc:meta])* $name:ident: $ty:ty = $default:expr,)*) => {
         /// The daemon's limits, as configured. Units are in the names; see the module for where they come from.
