@@ -23,6 +23,13 @@ pub const AGENT_REPLIES_PENDING: usize = 64;
 /// Bytes of one line of a child's stderr; a longer line is logged in pieces.
 pub const AGENT_STDERR_LINE_BYTES: usize = 8_192;
 
+/// Bytes still read from a child's stdout once it has exited: more than a pipe holds, so that nothing is lost, but an
+/// end to what an escaped grandchild may write.
+pub const AGENT_LAST_BYTES: usize = 2 * 1024 * 1024;
+
+/// Children that wait to be started before whoever wants another waits too.
+pub const AGENT_SPAWNS_PENDING: usize = 64;
+
 macro_rules! limits {
     ($($(#[$doc:meta])* $name:ident: $ty:ty = $default:expr,)*) => {
         /// The daemon's limits, as configured. Units are in the names; see the module for where they come from.

@@ -17,11 +17,10 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use crate::wire::limits::AGENT_SPAWNS_PENDING;
+
 /// The number of SIGTERM on every Unix.
 const SIGTERM: i32 = 15;
-
-/// Processes that wait to be started before whoever wants another waits too.
-const SPAWNS_PENDING: usize = 64;
 
 /// How a leader ended; nothing when the system would not say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,7 +133,7 @@ fn spawner() -> io::Result<&'static mpsc::Sender<Start>> {
     if let Some(spawner) = SPAWNER.get() {
         return Ok(spawner);
     }
-    let (sender, mut starts) = mpsc::channel::<Start>(SPAWNS_PENDING);
+    let (sender, mut starts) = mpsc::channel::<Start>(AGENT_SPAWNS_PENDING);
     let work = move || {
         while let Some(start) = starts.blocking_recv() {
             // A start panics when its runtime is shut down meanwhile; other runtimes go on needing this thread.

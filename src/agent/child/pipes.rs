@@ -17,11 +17,9 @@ use crate::wire::agent_port::{
 };
 use crate::wire::error::ErrorBody;
 use crate::wire::frame::{Line, Lines};
-use crate::wire::limits::{AGENT_REPLIES_PENDING, AGENT_STDERR_LINE_BYTES, ID_CHARS, Limits};
-
-/// Bytes still read from stdout once the leader has exited: more than a pipe holds, so that nothing is lost, but an
-/// end to what an escaped grandchild may write.
-const LAST_BYTES: usize = 2 * 1024 * 1024;
+use crate::wire::limits::{
+    AGENT_LAST_BYTES, AGENT_REPLIES_PENDING, AGENT_STDERR_LINE_BYTES, ID_CHARS, Limits,
+};
 
 /// Bytes that are read at once of what is thrown away.
 const SCRATCH_BYTES: usize = 16 * 1024;
@@ -123,7 +121,7 @@ impl Stdout {
 
     /// The leader has exited: what is in the pipe is all there is, even if a grandchild keeps the pipe open.
     pub(super) fn drain(&mut self) {
-        self.last.get_or_insert(LAST_BYTES);
+        self.last.get_or_insert(AGENT_LAST_BYTES);
     }
 
     /// Whether only the rest is read.
