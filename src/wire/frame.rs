@@ -89,8 +89,11 @@ impl Lines {
 
     /// What stands after the last line end, once the stream has ended.
     pub fn rest(&mut self) -> Option<Line> {
-        let rest = self.buffer.split();
+        let mut rest = self.buffer.split();
         self.scanned = 0;
+        if rest.last() == Some(&b'\r') {
+            rest.truncate(rest.len() - 1);
+        }
         if self.dropping || rest.iter().all(u8::is_ascii_whitespace) {
             return None;
         }
@@ -99,7 +102,9 @@ impl Lines {
 
     /// An unfinished line that is too long already is reported once and then dropped as it comes.
     fn overflow(&mut self) -> Option<Line> {
-        if self.buffer.len() <= self.max {
+        // A `\r` that came last may belong to the line's end.
+        let half_an_end = usize::from(self.buffer.last() == Some(&b'\r'));
+        if self.buffer.len() - half_an_end <= self.max {
             return None;
         }
         self.buffer.clear();
@@ -142,6 +147,22 @@ mod tests {
     fn an_over_long_line_is_told_once_and_the_stream_goes_on() {
         assert_eq!(lines(3, &[b"aaaa", b"aaaaaaa", b"a\nok\n"]), [Line::TooLong, text("ok")]);
         assert_eq!(lines(3, &[b"aaaa\nok\n"]), [Line::TooLong, text("ok")]);
+    }
+
+    #[test]
+    fn a_line_of_the_limit_passes_however_its_end_is_written_and_cut() {
+        for end in ["\n", "\r\n"] {
+            let input = format!("abc{end}abcd{end}ab{end}abc{end}");
+            for size in 1..=input.len() {
+                let pieces: Vec<&[u8]> = input.as_bytes().chunks(size).collect();
+                assert_eq!(
+                    lines(3, &pieces),
+                    [text("abc"), Line::TooLong, text("ab"), text("abc")],
+                    "{size}"
+                );
+            }
+        }
+        assert_eq!(lines(3, &[b"abc\r"]), [text("abc")]);
     }
 
     #[test]
