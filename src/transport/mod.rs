@@ -3,6 +3,12 @@
 //! A transport moves text frames and knows nothing of what they mean. What is wrong with a single frame costs that
 //! frame ([`Received::Rejected`]); what is wrong with the stream itself ends it ([`Ended`]).
 
+pub mod memory;
+pub mod stdio;
+pub mod tcp;
+pub mod tls;
+pub mod websocket;
+
 use std::future::Future;
 use std::io;
 
@@ -65,6 +71,19 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
+    /// The WebSocket close code that says it.
+    pub fn code(self) -> u16 {
+        match self {
+            CloseReason::Done => 1000,
+            CloseReason::GoingAway => 1001,
+            CloseReason::Policy => 1008,
+            CloseReason::TooBig => 1009,
+            CloseReason::TakenOver => 4001,
+            CloseReason::HeartbeatLost => 4002,
+            CloseReason::TooSlow => 4003,
+        }
+    }
+
     /// A few words, for the peer and the log.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -79,15 +98,36 @@ impl CloseReason {
     }
 }
 
+/// What the peer said when it closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CloseNotice {
+    /// A WebSocket close code; see [`CloseReason::code`].
+    pub code: u16,
+    /// A few words.
+    pub text: String,
+}
+
+impl From<CloseReason> for CloseNotice {
+    fn from(reason: CloseReason) -> Self {
+        CloseNotice { code: reason.code(), text: reason.as_str().to_owned() }
+    }
+}
+
 /// The receiving half of a connection.
 pub trait FrameReader: Send {
     /// Waits for the next frame. Cancel-safe: a dropped call loses nothing.
     fn receive(&mut self) -> impl Future<Output = Result<Received, Ended>> + Send;
+
+    /// What the peer said when it closed, once [`Ended::Closed`] was received. Some carriers cannot say anything.
+    fn close_notice(&self) -> Option<CloseNotice> {
+        None
+    }
 }
 
 /// The sending half of a connection.
 pub trait FrameWriter: Send {
     /// Hands a frame over; it may stay in a bounded buffer until [`flush`](Self::flush). Waits while that is full.
+    /// When this call is dropped while it waits, the frame has not been handed over.
     fn feed(&mut self, frame: Bytes) -> impl Future<Output = io::Result<()>> + Send;
 
     /// Sends what was handed over.
@@ -106,4 +146,10 @@ pub trait Transport: Send + 'static {
 
     /// Takes it apart, to read and write independently.
     fn split(self) -> (Self::Reader, Self::Writer);
+}
+
+/// The error of a writer that was handed a frame over its limit.
+fn too_long(got: usize, max: usize) -> io::Error {
+    let text = format!("expected to send a frame of at most {max} bytes, got {got}");
+    io::Error::new(io::ErrorKind::InvalidInput, text)
 }
