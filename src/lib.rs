@@ -2,6 +2,8 @@
 
 pub mod agent;
 pub mod auth;
+pub mod embed;
+pub mod http;
 pub mod proto;
 pub mod runtime;
 pub mod store;

@@ -1,0 +1,334 @@
+//! One listener: the WebSocket at `/arcp`, and the health checks beside it.
+//!
+//! What speaks the protocol is passed in; this knows sockets, TLS and HTTP only. A socket carries one request, has
+//! [`Limits::hello_timeout_ms`] for its TLS handshake and as much again for that request, and then either is a
+//! WebSocket or is closed.
+
+mod refusals;
+mod request;
+#[cfg(test)]
+mod tests;
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::upgrade::Upgraded;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::transport::tcp;
+use crate::transport::websocket::WebSocketTransport;
+use crate::wire::limits::Limits;
+use refusals::Refusals;
+use request::Decision;
+
+pub use refusals::REFUSAL_LOG_SEC;
+
+/// Largest head of an HTTP request, in bytes.
+pub const HTTP_HEAD_BYTES: usize = 16 * 1024;
+
+/// Sockets taken beyond [`Limits::connections`], so that a full daemon can say so and its health can be asked.
+pub const SPARE_CONNECTIONS: usize = 64;
+
+/// Time without accepting after the system refused to, as it does when file descriptors run out, in milliseconds.
+pub const ACCEPT_PAUSE_MS: u64 = 100;
+
+/// A client's WebSocket, as the listener hands it over.
+pub type ServerTransport = WebSocketTransport<TokioIo<Upgraded>>;
+
+/// Whether the daemon can serve.
+pub trait Health: Send + Sync {
+    /// An error says what is missing, in words for an operator; `/readyz` shows them to anybody who asks.
+    fn ready(&self) -> Result<(), String>;
+}
+
+/// What is known of a connection before its first frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionInfo {
+    /// Where it comes from; an IPv4 address is one also on a socket that takes both.
+    pub peer: SocketAddr,
+    /// The path it asked for.
+    pub path: String,
+    /// The value of `dialect` in the query.
+    pub dialect: Option<String>,
+    /// Whether it is encrypted by this listener.
+    pub tls: bool,
+}
+
+/// How a listener is set up.
+#[derive(Debug, Clone, Default)]
+pub struct ListenerConfig {
+    /// The daemon's limits.
+    pub limits: Limits,
+    /// The origins whose pages may connect from a browser, such as `https://console.example.org`.
+    pub allowed_origins: Vec<String>,
+    /// What to show TLS clients, from [`crate::transport::tls::server_config`]; none for plain TCP.
+    pub tls: Option<Arc<ServerConfig>>,
+}
+
+/// Why there is no listener.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}")]
+pub struct BindError {
+    /// Where it should have been.
+    pub address: SocketAddr,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+/// A bound socket; from now on clients can connect, and wait until [`serve`](Self::serve) runs.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    local: SocketAddr,
+    config: ListenerConfig,
+}
+
+impl Listener {
+    /// Binds `address`; port 0 takes a free one, and `[::]` takes IPv4 too where the system allows it.
+    pub async fn bind(address: SocketAddr, config: ListenerConfig) -> Result<Self, BindError> {
+        let failed = |source| BindError { address, source };
+        let socket = TcpListener::bind(address).await.map_err(failed)?;
+        let local = socket.local_addr().map_err(failed)?;
+        Ok(Listener { socket, local, config })
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Serves until `stop`. Each WebSocket is handed to `accept` in a task of its own on `tracker`; that future owns
+    /// the connection, counts against [`Limits::connections`] until it ends, and is not cut off by `stop`.
+    pub async fn serve<A, F>(
+        self,
+        accept: A,
+        health: Arc<dyn Health>,
+        tracker: TaskTracker,
+        stop: CancellationToken,
+    ) where
+        A: Fn(ServerTransport, ConnectionInfo) -> F + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let Listener { socket, config, .. } = self;
+        let connections = config.limits.connections.min(Semaphore::MAX_PERMITS - SPARE_CONNECTIONS);
+        let server = Arc::new(Server {
+            accept,
+            health,
+            tracker,
+            stop,
+            sockets: Arc::new(Semaphore::new(connections + SPARE_CONNECTIONS)),
+            conversations: Arc::new(Semaphore::new(connections)),
+            refusals: Refusals::default(),
+            tls: config.tls.map(TlsAcceptor::from),
+            limits: config.limits,
+            allowed_origins: config.allowed_origins,
+        });
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = server.stop.cancelled() => return,
+                accepted = socket.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => server.take(stream, peer),
+                Err(error) if concerns_one_client(&error) => tracing::debug!(%error, "a client left early"),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept connections; trying again");
+                    let pause = tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MS));
+                    let _ = server.stop.run_until_cancelled(pause).await;
+                }
+            }
+        }
+    }
+}
+
+/// Whether an error of accept() is over with the client that caused it; any other will be there again at once.
+fn concerns_one_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
+}
+
+struct Server<A> {
+    accept: A,
+    health: Arc<dyn Health>,
+    tracker: TaskTracker,
+    stop: CancellationToken,
+    sockets: Arc<Semaphore>,
+    conversations: Arc<Semaphore>,
+    refusals: Refusals,
+    tls: Option<TlsAcceptor>,
+    limits: Limits,
+    allowed_origins: Vec<String>,
+}
+
+/// What belongs to one socket for as long as it is open.
+#[derive(Clone)]
+struct Slot {
+    peer: SocketAddr,
+    _permit: Arc<OwnedSemaphorePermit>,
+}
+
+impl<A, F> Server<A>
+where
+    A: Fn(ServerTransport, ConnectionInfo) -> F + Send + Sync + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn take(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+        let Ok(permit) = self.sockets.clone().try_acquire_owned() else {
+            self.refuse();
+            return;
+        };
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let slot = Slot { peer, _permit: Arc::new(permit) };
+        let server = self.clone();
+        self.tracker.spawn(async move {
+            let exchange = pin!(server.clone().exchange(stream, slot));
+            // A conversation that came of it has a task of its own by then.
+            let _ = server.stop.run_until_cancelled(exchange).await;
+        });
+    }
+
+    fn refuse(&self) {
+        if let Some(refused) = self.refusals.refused(Instant::now()) {
+            tracing::warn!(refused, limit = self.limits.connections, "refused connections over the limit");
+        }
+    }
+
+    async fn exchange(self: Arc<Self>, stream: TcpStream, slot: Slot) {
+        let peer = slot.peer;
+        if let Err(error) = tcp::tune(&stream) {
+            tracing::debug!(%peer, %error, "a socket cannot be set up");
+            return;
+        }
+        let time = Duration::from_millis(self.limits.hello_timeout_ms);
+        let Some(acceptor) = &self.tls else {
+            return self.answer(stream, slot, time).await;
+        };
+        match timeout(time, acceptor.accept(stream)).await {
+            Ok(Ok(secure)) => self.answer(secure, slot, time).await,
+            Ok(Err(error)) => tracing::debug!(%peer, %error, "no TLS handshake"),
+            Err(_) => tracing::debug!(%peer, "no TLS handshake in time"),
+        }
+    }
+
+    async fn answer<S>(self: Arc<Self>, stream: S, slot: Slot, time: Duration)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let peer = slot.peer;
+        let service = service_fn(move |request| {
+            let response = self.respond(request, slot.clone());
+            async move { Ok::<_, Infallible>(response) }
+        });
+        let connection = http1::Builder::new()
+            .max_header_size(HTTP_HEAD_BYTES)
+            .max_buf_size(HTTP_HEAD_BYTES)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        match timeout(time, connection).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%peer, %error, "no HTTP request"),
+            Err(_) => tracing::debug!(%peer, "no HTTP request in time"),
+        }
+    }
+
+    fn respond(self: &Arc<Self>, request: Request<Incoming>, slot: Slot) -> Response<Full<Bytes>> {
+        let (head, body) = request.into_parts();
+        match request::decide(&head, &self.allowed_origins) {
+            Decision::Text(status, said) => text(status, said),
+            Decision::Readiness => match self.health.ready() {
+                Ok(()) => text(StatusCode::OK, "ok"),
+                Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, &reason),
+            },
+            Decision::Upgrade { accept, subprotocol } => {
+                let Ok(permit) = self.conversations.clone().try_acquire_owned() else {
+                    self.refuse();
+                    let said = "this daemon serves as many connections as it may; try again later";
+                    return text(StatusCode::SERVICE_UNAVAILABLE, said);
+                };
+                let info = ConnectionInfo {
+                    peer: slot.peer,
+                    path: head.uri.path().to_owned(),
+                    dialect: request::dialect_hint(&head),
+                    tls: self.tls.is_some(),
+                };
+                self.converse(Request::from_parts(head, body), info, (slot, permit));
+                switching(&accept, subprotocol)
+            }
+        }
+    }
+
+    /// Waits in a new task until the socket is free of HTTP, then lets the conversation begin.
+    fn converse(
+        self: &Arc<Self>,
+        mut request: Request<Incoming>,
+        info: ConnectionInfo,
+        held: (Slot, OwnedSemaphorePermit),
+    ) {
+        let server = self.clone();
+        let upgraded = hyper::upgrade::on(&mut request);
+        self.tracker.spawn(async move {
+            match upgraded.await {
+                Ok(socket) => {
+                    let transport = WebSocketTransport::server(TokioIo::new(socket), &server.limits).await;
+                    (server.accept)(transport, info).await;
+                }
+                Err(error) => tracing::debug!(peer = %info.peer, %error, "no WebSocket"),
+            }
+            drop(held);
+        });
+    }
+}
+
+fn text(status: StatusCode, said: &str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(format!("{said}\n")));
+    *response.status_mut() = status;
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    // One request a socket. Hyper's own switch for that would also spoil the answer to an upgrade.
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    let also: &[(HeaderName, &'static str)] = match status {
+        StatusCode::METHOD_NOT_ALLOWED => &[(header::ALLOW, "GET, HEAD")],
+        StatusCode::UPGRADE_REQUIRED => {
+            &[(header::UPGRADE, "websocket"), (header::SEC_WEBSOCKET_VERSION, "13")]
+        }
+        _ => &[],
+    };
+    for (name, value) in also {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn switching(accept: &str, subprotocol: Option<&'static str>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    if let Ok(accept) = HeaderValue::from_str(accept) {
+        headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    if let Some(subprotocol) = subprotocol {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
+    }
+    response
+}
