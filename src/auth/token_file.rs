@@ -38,7 +38,11 @@ pub enum TokenFileError {
     #[error("the token file {} is not a regular file (symbolic links are not followed)", .0.display())]
     NotAFile(PathBuf),
     /// Others than the owner may use the file.
-    #[error("the token file {} can be used by others than its owner (mode {mode:04o}); run: chmod 600 {}", path.display(), shell_word(path))]
+    #[error(
+        "the token file {} can be used by others than its owner (mode {mode:04o}); run: chmod 600 {}",
+        path.display(),
+        shell_word(path)
+    )]
     Exposed {
         /// The file.
         path: PathBuf,
@@ -46,7 +50,11 @@ pub enum TokenFileError {
         mode: u32,
     },
     /// Others than the owner may put another file in its place.
-    #[error("others than its owner can replace files in {} (mode {mode:04o}); run: chmod go-w {}", path.display(), shell_word(path))]
+    #[error(
+        "others than its owner can replace files in {} (mode {mode:04o}); run: chmod go-w {}",
+        path.display(),
+        shell_word(path)
+    )]
     ExposedDirectory {
         /// The directory.
         path: PathBuf,
@@ -54,7 +62,10 @@ pub enum TokenFileError {
         mode: u32,
     },
     /// It holds no token.
-    #[error("the token file {} holds no token: {why}; write one line, or remove the file and a new one is made", path.display())]
+    #[error(
+        "the token file {} holds no token: {why}; write one line, or remove the file and a new one is made",
+        path.display()
+    )]
     NoToken {
         /// The file.
         path: PathBuf,
