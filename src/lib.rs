@@ -2,10 +2,12 @@
 
 pub mod agent;
 pub mod auth;
+
 pub mod embed;
 pub mod http;
 pub mod proto;
 pub mod runtime;
 pub mod store;
+pub mod telemetry;
 pub mod transport;
 pub mod wire;
