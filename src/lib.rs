@@ -2,7 +2,7 @@
 
 pub mod agent;
 pub mod auth;
-
+pub mod config;
 pub mod embed;
 pub mod http;
 pub mod proto;
