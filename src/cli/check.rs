@@ -332,7 +332,7 @@ mod tests {
         );
         assert!(ran.err.contains("agent homeless@1: dir "), "{}", ran.err);
 
-        let ran = check(&["--tls-certificate=/nowhere/c", "--tls-key=/"], &[]);
+        let ran = check(&[&flags[..], &["--tls-certificate=/nowhere/c", "--tls-key=/"]].concat(), &vars);
         assert_eq!(ran.code, EXIT_ERRORS);
         assert!(
             ran.err.contains("error: flag --tls-certificate: server.tls_certificate: cannot read"),
@@ -344,14 +344,18 @@ mod tests {
 
     #[test]
     fn the_json_report_has_everything() {
-        let ran = check(&["--json", "--token=alice=tok-a"], &[]);
+        let directory = tempfile::tempdir().unwrap();
+        let path = file(&directory, "");
+        let path = path.to_str().unwrap();
+        let ran = check(&["--json", "--config", path, "--token=alice=tok-a"], &[]);
         let report: Value = serde_json::from_str(&ran.out).unwrap();
+        assert_eq!((&report["file"], &report["searched"][0]["state"]), (&json!(path), &json!("used")));
         assert_eq!(report["warnings"].as_array().unwrap().len(), 1);
         let settings = report["settings"].as_array().unwrap();
         let tokens = settings.iter().find(|setting| setting["key"] == "auth.tokens.alice").unwrap();
         assert_eq!(tokens["source"], json!({ "kind": "flag", "name": "--token" }));
         assert!(!ran.out.contains("tok-a") && !ran.err.contains("tok-a"));
-        let ran = check(&["--json", "--listen=x"], &[]);
+        let ran = check(&["--json", "--config", path, "--listen=x"], &[]);
         let report: Value = serde_json::from_str(&ran.out).unwrap();
         assert_eq!(ran.code, EXIT_ERRORS);
         assert_eq!(report["errors"][0]["source"], json!({ "kind": "flag", "name": "--listen" }));
@@ -369,7 +373,10 @@ mod tests {
                 Ok(())
             }
         }
-        let code = run(&CheckArgs::default(), &Environment::default(), &mut Full, &mut Vec::new());
-        assert_eq!(code, EXIT_ERRORS);
+        let directory = tempfile::tempdir().unwrap();
+        let serve = ServeArgs { config: Some(file(&directory, "")), ..ServeArgs::default() };
+        let args = CheckArgs { serve, json: false };
+        assert_eq!(run(&args, &Environment::default(), &mut Vec::new(), &mut Vec::new()), EXIT_OK);
+        assert_eq!(run(&args, &Environment::default(), &mut Full, &mut Vec::new()), EXIT_ERRORS);
     }
 }

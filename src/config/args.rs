@@ -51,7 +51,7 @@ pub struct ServeArgs {
     /// The form of the log's lines: text or json [env: ARCPD_LOG_FORMAT]
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<String>,
-    /// Set a limit, like connections=100; may be repeated [env: ARCPD_LIMITS_<NAME>]
+    /// Set a limit, like connections=100; may be repeated [env: ARCPD_LIMITS_NAME]
     #[arg(long = "limit", value_name = "NAME=VALUE")]
     pub limits: Vec<String>,
 }

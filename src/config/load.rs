@@ -195,3 +195,55 @@ fn read_bounded(path: &Path, limit: u64) -> Result<(Vec<u8>, u32), String> {
     }
     Ok((bytes, mode))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStringExt;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn a_flag_then_a_variable_then_the_usual_places_name_the_file() {
+        let vars = [("ARCPD_CONFIG", "/env.toml"), ("HOME", "/h")];
+        let environment: Environment = vars.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let paths = |args: &ServeArgs, environment| -> Vec<PathBuf> {
+            candidates(args, environment).into_iter().map(|place| place.path).collect()
+        };
+        let flag = ServeArgs { config: Some("/flag.toml".into()), ..ServeArgs::default() };
+        assert_eq!(paths(&flag, &environment), [Path::new("/flag.toml")]);
+        assert_eq!(paths(&ServeArgs::default(), &environment), [Path::new("/env.toml")]);
+        let usual = paths(&ServeArgs::default(), &Environment::default());
+        assert_eq!(usual, [Path::new("arcpd.toml"), Path::new("/etc/arcpd/arcpd.toml")]);
+    }
+
+    #[test]
+    fn mounted_secrets_are_read_and_open_ones_get_a_warning() {
+        let directory = tempfile::tempdir().unwrap();
+        let real = directory.path().join("..data");
+        fs::write(&real, "tok-c\n").unwrap();
+        symlink(&real, directory.path().join("carol")).unwrap();
+        let config = directory.path().join("arcpd.toml");
+        fs::write(&config, "[[auth.tokens]]\nname = \"carol\"\ntoken_file = \"carol\"\n").unwrap();
+        let args = ServeArgs { config: Some(config), ..ServeArgs::default() };
+        for (mode, warnings) in [(0o600, 0), (0o644, 1)] {
+            fs::set_permissions(&real, fs::Permissions::from_mode(mode)).unwrap();
+            let resolved = load(&args, &Environment::default()).outcome.unwrap();
+            assert_eq!(resolved.config.tokens[0].hash, crate::auth::hash("tok-c"));
+            assert_eq!(resolved.warnings.len(), warnings, "{:?}", resolved.warnings);
+        }
+        fs::write(&real, "two\ntok-c\n").unwrap();
+        let errors = load(&args, &Environment::default()).outcome.unwrap_err().to_string();
+        assert!(errors.contains("more than one line") && !errors.contains("tok-c"), "{errors}");
+    }
+
+    #[test]
+    fn variables_that_are_no_text_are_refused_where_they_matter() {
+        let broken = || OsString::from_vec(vec![0xff]);
+        let vars = [("ARCPD_LISTEN".into(), broken()), ("OTHER".into(), broken())];
+        let environment = vars.into_iter().collect();
+        let errors = load(&ServeArgs::default(), &environment).outcome.unwrap_err();
+        assert_eq!(errors.to_string(), "env ARCPD_LISTEN: the value is not UTF-8");
+        assert!(!format!("{environment:?}").contains("ARCPD"));
+    }
+}
