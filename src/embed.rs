@@ -8,7 +8,7 @@
 //!     .token("alice", "a-secret")
 //!     .agent("greet@1.0.0", |job| async move {
 //!         let name: String = job.input()?;
-//!         Ok(serde_json::json!(format!("hello {name}")).into())
+//!         Ok(serde_json::json!(format!("hello {name}")))
 //!     })
 //!     .start()?;
 //! # runtime.stop().await; Ok(()) }
@@ -21,7 +21,7 @@ use std::time::Duration;
 use crate::agent::AgentHost;
 use crate::agent::catalogue::{BadAgent, Catalogue};
 use crate::agent::demo;
-use crate::agent::in_process::{AgentError, Job, Outcome, in_process};
+use crate::agent::in_process::{AgentError, Job, Outcome, in_process_with};
 use crate::auth::{Authenticator, NotAPrincipal, TokenEntry, hash};
 use crate::runtime::{Ambient, Daemon, Parts, System};
 use crate::store::Store;
@@ -41,6 +41,8 @@ pub enum BuildError {
     Principal(String, NotAPrincipal),
 }
 
+type MakeHost = Box<dyn FnOnce(&Arc<Limits>) -> Arc<dyn AgentHost> + Send>;
+
 /// Gathers what a runtime is made of.
 #[must_use]
 pub struct Builder {
@@ -48,7 +50,8 @@ pub struct Builder {
     heartbeat_interval: Duration,
     resume_window: Duration,
     tokens: Vec<TokenEntry>,
-    catalogue: Catalogue,
+    agents: Vec<(String, MakeHost)>,
+    defaults: Vec<(String, String)>,
     demo_agents: bool,
     store: Option<Arc<dyn Store>>,
     ambient: Arc<dyn Ambient>,
@@ -69,7 +72,8 @@ impl Runtime {
             heartbeat_interval: Duration::from_secs(30),
             resume_window: Duration::from_secs(600),
             tokens: Vec::new(),
-            catalogue: Catalogue::default(),
+            agents: Vec::new(),
+            defaults: Vec::new(),
             demo_agents: false,
             store: None,
             ambient: Arc::new(System::default()),
@@ -127,24 +131,28 @@ impl Builder {
     }
 
     /// Registers an async function as the agent `name@version` (§7.5). The first version of a name is its default.
-    pub fn agent<F, R>(self, agent: &str, function: F) -> Self
+    pub fn agent<F, R, T>(mut self, agent: &str, function: F) -> Self
     where
         F: Fn(Job) -> R + Send + Sync + 'static,
-        R: Future<Output = Result<Outcome, AgentError>> + Send + 'static,
+        R: Future<Output = Result<T, AgentError>> + Send + 'static,
+        T: Into<Outcome> + Send + 'static,
     {
-        self.host(agent, in_process(function))
+        // Made at the start, when the limits are known.
+        let make: MakeHost = Box::new(move |limits| in_process_with(limits, function));
+        self.agents.push((agent.into(), make));
+        self
     }
 
     /// Registers whatever runs the agent `name@version`, a child process for example.
     pub fn host(mut self, agent: &str, host: Arc<dyn AgentHost>) -> Self {
-        let registered = self.catalogue.register(agent, host);
-        self.noting(registered)
+        self.agents.push((agent.into(), Box::new(|_| host)));
+        self
     }
 
     /// Makes a registered version the default of its name.
     pub fn default_version(mut self, name: &str, version: &str) -> Self {
-        let set = self.catalogue.set_default(name, version);
-        self.noting(set)
+        self.defaults.push((name.into(), version.into()));
+        self
     }
 
     /// Registers the demo agents, for trying out and for conformance.
@@ -187,30 +195,31 @@ impl Builder {
     ///
     /// # Errors
     /// The first thing that was wrong with what was gathered.
-    pub fn start(mut self) -> Result<Runtime, BuildError> {
+    pub fn start(self) -> Result<Runtime, BuildError> {
         if let Some(wrong) = self.wrong {
             return Err(wrong);
         }
+        let limits = Arc::new(self.limits);
+        let mut catalogue = Catalogue::default();
         if self.demo_agents {
-            demo::register(&mut self.catalogue, &Arc::new(self.limits.clone()))?;
+            demo::register(&mut catalogue, &limits)?;
         }
-        let store = self.store.unwrap_or_else(|| Arc::new(MemoryStore::new(self.limits.store_bytes)));
+        for (agent, make) in self.agents {
+            catalogue.register(&agent, make(&limits))?;
+        }
+        for (name, version) in self.defaults {
+            catalogue.set_default(&name, &version)?;
+        }
+        let store = self.store.unwrap_or_else(|| Arc::new(MemoryStore::new(limits.store_bytes)));
         let daemon = Daemon::start(Parts {
-            limits: self.limits,
+            limits,
             heartbeat_interval: self.heartbeat_interval,
             resume_window: self.resume_window,
             authenticator: Authenticator::new(self.tokens),
-            catalogue: self.catalogue,
+            catalogue,
             store,
             ambient: self.ambient,
         });
         Ok(Runtime { daemon })
-    }
-
-    fn noting(mut self, done: Result<(), BadAgent>) -> Self {
-        if let Err(bad) = done {
-            self.wrong = self.wrong.or(Some(bad.into()));
-        }
-        self
     }
 }

@@ -38,7 +38,7 @@ use registry::Registry;
 /// What a runtime is made of.
 pub struct Parts {
     /// Every limit.
-    pub limits: Limits,
+    pub limits: Arc<Limits>,
     /// How often each side speaks where heartbeats are negotiated (§6.4).
     pub heartbeat_interval: Duration,
     /// For how long a session without a connection can be resumed at least (§6.3).
@@ -93,7 +93,7 @@ impl Daemon {
         let cursors = CursorKey::new(ambient.secret());
         let software = Software { name: "arcpd".into(), version: env!("CARGO_PKG_VERSION").into() };
         let core = Arc::new(Core {
-            limits: Arc::new(limits),
+            limits,
             heartbeat_interval,
             resume_window,
             authenticator,
