@@ -1,1 +1,24 @@
-fn main() {}
+//! The `arcpd` program: parses the command line and hands over to [`arcpd::cli`].
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    // A process that was started to become a guarded agent does nothing else.
+    if let Some(code) = arcpd::agent::child::guard::take_over(std::env::args_os()) {
+        return code;
+    }
+    let cli = arcpd::cli::Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("arcpd: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = runtime.block_on(arcpd::cli::run(cli));
+    // A read of stdin cannot be interrupted; waiting for it would keep a finished process alive.
+    runtime.shutdown_background();
+    code
+}

@@ -12,8 +12,16 @@ use tokio::time::timeout;
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Every feature that the daemon offers.
-pub const FEATURES: &[&str] =
-    &["heartbeat", "ack", "list_jobs", "subscribe", "lease_expires_at", "progress", "result_chunk", "agent_versions"];
+pub const FEATURES: &[&str] = &[
+    "heartbeat",
+    "ack",
+    "list_jobs",
+    "subscribe",
+    "lease_expires_at",
+    "progress",
+    "result_chunk",
+    "agent_versions",
+];
 
 /// What a peer gets.
 #[derive(Debug, Clone, PartialEq)]
@@ -130,7 +138,10 @@ impl Peer {
     /// The next thing that comes, pings aside.
     pub async fn next(&mut self) -> Got {
         loop {
-            let got = timeout(PATIENCE, self.incoming.recv()).await.expect("nothing came in time").unwrap_or(Got::End);
+            let got = timeout(PATIENCE, self.incoming.recv())
+                .await
+                .expect("nothing came in time")
+                .unwrap_or(Got::End);
             match &got {
                 Got::Frame(frame) if frame["type"] == "session.ping" => {
                     let nonce = frame["payload"]["nonce"].clone();

@@ -19,7 +19,12 @@ pub struct Puppets {
 }
 
 impl AgentHost for Puppets {
-    fn run(&self, start: JobStart, port: Arc<dyn JobPort>, mut stop: StopSignal) -> BoxFuture<'static, AttemptEnd> {
+    fn run(
+        &self,
+        start: JobStart,
+        port: Arc<dyn JobPort>,
+        mut stop: StopSignal,
+    ) -> BoxFuture<'static, AttemptEnd> {
         let (let_go, mut gone) = watch::channel(false);
         self.strings.lock().unwrap().insert(start.job_id.to_string(), (port, let_go));
         self.started.notify_waiters();
@@ -51,7 +56,8 @@ impl Puppets {
     }
 
     pub async fn log(&self, job: &str, message: &str) -> Result<(), PortClosed> {
-        self.say(job, "job.event", json!({ "kind": "log", "body": { "level": "info", "message": message } })).await
+        self.say(job, "job.event", json!({ "kind": "log", "body": { "level": "info", "message": message } }))
+            .await
     }
 
     pub async fn finish(&self, job: &str, result: Value) -> Result<(), PortClosed> {

@@ -147,7 +147,14 @@ impl World {
         for _ in 0..SESSIONS {
             let peer = Peer::welcomed(runtime.connect(), "tok-a", FEATURES).await;
             let (token, session_id) = (peer.token.clone().unwrap(), peer.session_id.clone().unwrap());
-            reals.push(Real { peer: Some(peer), token, session_id, last_seq: 0, got: BTreeMap::new(), count: 0 });
+            reals.push(Real {
+                peer: Some(peer),
+                token,
+                session_id,
+                last_seq: 0,
+                got: BTreeMap::new(),
+                count: 0,
+            });
         }
         let models = (0..SESSIONS).map(|_| SessionModel::default()).collect();
         World { runtime, store, puppets, jobs: Vec::new(), models, reals }
@@ -188,7 +195,8 @@ impl World {
     }
 
     async fn submit(&mut self, s: usize, job: usize) {
-        let accepted = self.ask(s, "job.submit", json!({ "agent": "puppet", "idempotency_key": job.to_string() })).await;
+        let accepted =
+            self.ask(s, "job.submit", json!({ "agent": "puppet", "idempotency_key": job.to_string() })).await;
         assert_eq!(accepted["type"], "job.accepted", "{accepted}");
         let id = accepted["payload"]["job_id"].as_str().unwrap().to_owned();
         if job == self.jobs.len() {
@@ -212,7 +220,9 @@ impl World {
     async fn apply(&mut self, step: Step) {
         let connected = |world: &World, s: usize| world.reals[s].peer.is_some();
         match step {
-            Step::Submit(s) if connected(self, s) && self.jobs.len() < 6 => self.submit(s, self.jobs.len()).await,
+            Step::Submit(s) if connected(self, s) && self.jobs.len() < 6 => {
+                self.submit(s, self.jobs.len()).await
+            }
             Step::Resubmit(s, j) if connected(self, s) && j < self.jobs.len() => self.submit(s, j).await,
             Step::Emit(j, n) if j < self.jobs.len() && !self.jobs[j].ended => {
                 for _ in 0..n {
@@ -227,9 +237,15 @@ impl World {
                 self.jobs[j].ended = true;
             }
             Step::Cancel(s, j) if connected(self, s) && j < self.jobs.len() => self.cancel(s, j).await,
-            Step::Subscribe(s, j, from) if connected(self, s) && j < self.jobs.len() => self.subscribe(s, j, from).await,
+            Step::Subscribe(s, j, from) if connected(self, s) && j < self.jobs.len() => {
+                self.subscribe(s, j, from).await
+            }
             Step::Unsubscribe(s, j) if connected(self, s) && j < self.jobs.len() => {
-                self.reals[s].peer.as_mut().unwrap().send("job.unsubscribe", json!({ "job_id": self.jobs[j].id }));
+                self.reals[s]
+                    .peer
+                    .as_mut()
+                    .unwrap()
+                    .send("job.unsubscribe", json!({ "job_id": self.jobs[j].id }));
                 let pong = self.ask(s, "session.ping", json!({ "nonce": "n" })).await;
                 assert_eq!(pong["type"], "session.pong");
                 if self.models[s].attached.get(&j).is_some_and(|attached| !attached.submitter) {
@@ -238,7 +254,11 @@ impl World {
             }
             Step::Ack(s) if connected(self, s) => {
                 let seq = self.reals[s].last_seq;
-                self.reals[s].peer.as_mut().unwrap().send("session.ack", json!({ "last_processed_seq": seq }));
+                self.reals[s]
+                    .peer
+                    .as_mut()
+                    .unwrap()
+                    .send("session.ack", json!({ "last_processed_seq": seq }));
             }
             Step::Drop(s) => self.reals[s].peer = None,
             Step::Resume(s) if !connected(self, s) => self.resume(s, false).await,
@@ -319,7 +339,8 @@ impl World {
         self.settle().await;
         for real in &self.reals {
             let stored = self.store.session(real.session_id.parse().unwrap()).unwrap();
-            let newest = stored.extents.last().map_or(stored.released, arcpd::proto::stream::Extent::last_seq);
+            let newest =
+                stored.extents.last().map_or(stored.released, arcpd::proto::stream::Extent::last_seq);
             assert_eq!(newest, real.last_seq, "the store has the same numbers");
         }
         self.runtime.stop().await;

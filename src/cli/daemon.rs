@@ -1,0 +1,157 @@
+//! From a configuration to a running daemon: what `serve`, `stdio` and `demo` have in common.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::RngExt as _;
+use secrecy::ExposeSecret as _;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::agent::child::guard::Guard;
+use crate::agent::child::{ChildCommand, ChildHost};
+use crate::auth::token_file::{FirstToken, TokenFileError, first_token};
+use crate::config::{AgentConfig, Config, ConfigErrors, Environment, Resolved, ServeArgs, load};
+use crate::embed::{BuildError, Builder, Runtime};
+use crate::telemetry;
+
+/// Why the daemon does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration is wrong.
+    #[error("{0}")]
+    Config(#[from] ConfigErrors),
+    /// The log cannot be set up.
+    #[error(transparent)]
+    Telemetry(#[from] telemetry::TelemetryError),
+    /// No token is configured and none can be made.
+    #[error(transparent)]
+    Token(#[from] TokenFileError),
+    /// No token is configured and there is no place to keep one.
+    #[error(
+        "no token is configured, and there is no home directory to keep one in; set --token or auth.token_file"
+    )]
+    NoTokenFile,
+    /// The runtime cannot be built.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The address has no host of that name.
+    #[error("cannot listen on {address}: {problem}")]
+    Address {
+        /// What was configured.
+        address: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The socket cannot be bound.
+    #[error(transparent)]
+    Bind(#[from] crate::http::BindError),
+    /// The certificate or key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] crate::transport::tls::TlsError),
+    /// A signal handler or the guard of children cannot be set up.
+    #[error("cannot set up the process: {0}")]
+    Process(#[from] std::io::Error),
+}
+
+impl StartError {
+    /// The exit status: 2 for what the user wrote, 1 for what the machine refused.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            StartError::Config(_)
+            | StartError::Build(_)
+            | StartError::Address { .. }
+            | StartError::Tls(_) => 2.into(),
+            StartError::Telemetry(_)
+            | StartError::Token(_)
+            | StartError::NoTokenFile
+            | StartError::Bind(_)
+            | StartError::Process(_) => 1.into(),
+        }
+    }
+}
+
+/// Reads the configuration, sets the log up and says what is worrying.
+///
+/// # Errors
+/// [`StartError`] with every mistake of the configuration.
+pub fn configure(args: &ServeArgs) -> Result<Config, StartError> {
+    let loaded = load(args, &Environment::of_process());
+    let file = loaded.search.file().map(|path| path.display().to_string());
+    let Resolved { config, warnings, .. } = loaded.outcome?;
+    telemetry::init(&config.log.filter, config.log.format)?;
+    for warning in warnings {
+        tracing::warn!("{}", warning.0);
+    }
+    tracing::info!(config = file.as_deref().unwrap_or("none; defaults, environment and flags"), "configured");
+    Ok(config)
+}
+
+/// The token that is made when none is configured: the daemon is never open.
+///
+/// # Errors
+/// [`StartError`] when it cannot be kept.
+pub fn own_token(config: &Config) -> Result<Option<FirstToken>, StartError> {
+    if !config.tokens.is_empty() {
+        return Ok(None);
+    }
+    let path = config.token_file.as_deref().ok_or(StartError::NoTokenFile)?;
+    Ok(Some(first_token(path, |bytes| *bytes = rand::rng().random())?))
+}
+
+/// Starts the runtime that a configuration describes.
+///
+/// # Errors
+/// [`StartError`] when an agent cannot be registered.
+pub fn start(config: &Config, own: Option<&FirstToken>) -> Result<Runtime, StartError> {
+    let limits = Arc::new(config.limits.clone());
+    let mut builder = Runtime::builder()
+        .limits(config.limits.clone())
+        .heartbeat_interval(Duration::from_secs(config.heartbeat_interval_sec))
+        .resume_window(Duration::from_secs(config.resume_window_sec))
+        .tokens(config.tokens.iter().cloned())
+        .tokens(own.map(FirstToken::entry));
+    if config.demo_agents {
+        builder = builder.demo_agents();
+    }
+    for agent in &config.agents {
+        let host = ChildHost::new(command(agent), limits.clone()).guarded(Guard::this_program()?);
+        builder = register(builder, agent, host);
+    }
+    Ok(builder.start()?)
+}
+
+fn register(builder: Builder, agent: &AgentConfig, host: ChildHost) -> Builder {
+    let builder = builder.host(&agent.agent.to_string(), Arc::new(host));
+    match &agent.agent.version {
+        Some(version) if agent.default => builder.default_version(&agent.agent.name, version),
+        Some(_) | None => builder,
+    }
+}
+
+fn command(agent: &AgentConfig) -> ChildCommand {
+    let env: BTreeMap<String, String> =
+        agent.env.iter().map(|(name, value)| (name.clone(), value.expose_secret().to_owned())).collect();
+    ChildCommand {
+        program: agent.program.clone(),
+        args: agent.arguments.clone(),
+        dir: Some(agent.dir.clone()),
+        env,
+        pass_env: agent.pass_env.clone(),
+    }
+}
+
+/// Waits for SIGINT or SIGTERM.
+///
+/// # Errors
+/// When no handler can be installed.
+pub async fn told_to_stop() -> std::io::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = interrupt.recv() => tracing::info!("interrupted; stopping"),
+        _ = terminate.recv() => tracing::info!("told to terminate; stopping"),
+    }
+    Ok(())
+}
