@@ -19,6 +19,10 @@ T = TypeVar("T")
 
 TOKENS = {"alice": "tok-a", "bob": "tok-b"}
 HEARTBEAT_SEC = 2
+# What the daemon offers today; budgets, models and credentials come later.
+OFFERED = {
+    "heartbeat", "ack", "list_jobs", "subscribe", "lease_expires_at", "progress", "result_chunk", "agent_versions",
+}
 RESUME_WINDOW_SEC = 60
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from arcp import V1_1_FEATURES
 from arcp.client import AutoAckOptions
-from harness import Session, World, equal, fails_with, result_of
+from harness import OFFERED, Session, World, equal, fails_with, result_of
 from recorder import essence
 from registry import scenario
 
@@ -20,7 +20,7 @@ def check_welcome(before: Session, after: Session) -> None:
     equal(after.wire.received[0]["type"], "session.welcome", "first frame")
     equal(after.welcome.session_id, before.welcome.session_id, "session id")
     assert after.welcome.resume_token != before.welcome.resume_token, "the resume token did not change"
-    equal(set(after.client.negotiated_features), set(V1_1_FEATURES), "features after the resume")
+    equal(set(after.client.negotiated_features), OFFERED & set(V1_1_FEATURES), "features after the resume")
 
 
 async def watch(world: World, job_id: str) -> Session:
