@@ -239,7 +239,6 @@ where
             async move { Ok::<_, Infallible>(response) }
         });
         let connection = http1::Builder::new()
-            .max_header_size(HTTP_HEAD_BYTES)
             .max_buf_size(HTTP_HEAD_BYTES)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();

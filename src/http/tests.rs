@@ -245,10 +245,12 @@ async fn silent_sockets_beyond_the_spare_ones_are_closed_at_once() {
 
 #[tokio::test]
 async fn stopping_ends_the_listener_and_leaves_conversations_to_their_owner() {
-    let running = start(Limits::default()).await;
+    let running = start(Limits { hello_timeout_ms: 3_600_000, ..Limits::default() }).await;
     let mut client = running.client().await;
     assert_echo(&mut client, "before").await;
     let mut silent = running.socket().await;
+    // Whoever came after it has been answered, so it has been accepted.
+    assert!(running.ask(&get("/healthz")).await.ends_with("ok\n"));
     running.stop.cancel();
     running.serving.await.unwrap();
     assert_eq!(read_to_end(&mut silent).await, "");
