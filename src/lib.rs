@@ -1,3 +1,4 @@
+//! A runtime daemon for ARCP, the Agent Runtime Control Protocol.
 #![doc = include_str!("ARCHITECTURE.md")]
 
 pub mod agent;

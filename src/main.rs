@@ -2,19 +2,16 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 fn main() -> ExitCode {
     // A process that was started to become a guarded agent does nothing else.
     if let Some(code) = arcpd::agent::child::guard::take_over(std::env::args_os()) {
         return code;
     }
-    let cli = arcpd::cli::Cli::parse();
+    let cli = arcpd::cli::Cli::from_command_line();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("arcpd: cannot start: {error}");
-            return ExitCode::FAILURE;
+            return arcpd::cli::fail(&error);
         }
     };
     let code = runtime.block_on(arcpd::cli::run(cli));

@@ -2,6 +2,8 @@
 //! takeovers, subscriptions. Whatever happens, every observer's stream is without gap and duplicate, every number is
 //! the session's own, and every observer sees the same payload at the same position of a job.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::wildcard_enum_match_arm)] // Test code.
+
 #[path = "../common/mod.rs"]
 mod common;
 

@@ -8,14 +8,14 @@ use crate::{Finding, Rule};
 const LAYERS: [(&str, &[&str]); 17] = [
     ("wire", &[]),
     ("content", &[]),
-    ("config", &["wire"]),
     ("telemetry", &["wire"]),
+    ("auth", &["wire"]),
+    ("config", &["wire", "auth", "telemetry"]),
     ("proto", &["wire"]),
     ("state", &["proto", "wire"]),
     ("ledger", &["content", "state", "proto", "wire"]),
     ("store", &["wire", "proto", "ledger", "content", "state", "config", "telemetry"]),
     ("transport", &["wire", "config", "telemetry"]),
-    ("auth", &["wire", "config", "telemetry"]),
     ("agent", &["wire", "config", "telemetry"]),
     ("gateway", &["wire", "proto", "config", "telemetry"]),
     (

@@ -30,6 +30,19 @@ enum Command {
     Check(check::CheckArgs),
 }
 
+impl Cli {
+    /// What the user typed. Does not return when that makes no sense, or asks for help.
+    pub fn from_command_line() -> Self {
+        Cli::parse()
+    }
+}
+
+/// Says why the program cannot do what it was asked.
+pub fn fail(error: &dyn std::error::Error) -> ExitCode {
+    complain(error);
+    ExitCode::FAILURE
+}
+
 /// Runs a command to its end.
 pub async fn run(cli: Cli) -> ExitCode {
     match cli.command {
@@ -42,10 +55,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         },
         Command::Stdio(args) => match stdio::run(&args).await {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                complain(&error);
-                ExitCode::FAILURE
-            }
+            Err(error) => fail(&error),
         },
         Command::Check(args) => {
             check::run(&args, &Environment::of_process(), &mut stdout(), &mut stderr()).into()

@@ -1,3 +1,5 @@
+//! The listener over real sockets: upgrades, health, refusals, caps.
+
 use std::net::Ipv6Addr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

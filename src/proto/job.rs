@@ -401,16 +401,14 @@ impl Job {
         if body.message.is_empty() {
             body.message = "the agent failed without saying why".into();
         }
-        // The specification fixes these three; everything else is the agent's word.
-        body.retryable = match code {
-            ErrorCode::InternalError => true,
-            ErrorCode::LeaseExpired | ErrorCode::BudgetExhausted => false,
-            _ => error.retryable.unwrap_or(code.retryable()),
-        };
-        let status = match code {
-            ErrorCode::Cancelled => JobStatus::Cancelled,
-            ErrorCode::Timeout => JobStatus::TimedOut,
-            _ => JobStatus::Error,
+        let said = error.retryable.unwrap_or(code.retryable());
+        body.retryable = code.fixed_retryable().unwrap_or(said);
+        let status = if code == ErrorCode::Cancelled {
+            JobStatus::Cancelled
+        } else if code == ErrorCode::Timeout {
+            JobStatus::TimedOut
+        } else {
+            JobStatus::Error
         };
         vec![self.end_in_error(status, body, now)]
     }

@@ -85,7 +85,7 @@ impl Tail {
         let bytes = record.payload.len() as u64;
         self.bytes += bytes;
         match self.groups.back_mut() {
-            Some(group) if group.bytes < GROUP_BYTES && record.pos % GROUP_EVENTS != 0 => {
+            Some(group) if group.bytes < GROUP_BYTES && !record.pos.is_multiple_of(GROUP_EVENTS) => {
                 *group = Group { last: record.pos, bytes: group.bytes + bytes };
             }
             Some(_) | None => self.groups.push_back(Group { last: record.pos, bytes }),

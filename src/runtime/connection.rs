@@ -336,7 +336,7 @@ fn heard(link: &Link) -> bool {
 async fn frame_came(link: &Link, frame: &[u8]) -> Option<Undecodable> {
     let request = match client_frame(frame, &link.core.limits) {
         Ok(request) => request,
-        Err(undecodable) => return Some(undecodable),
+        Err(undecodable) => return Some(*undecodable),
     };
     let (kind, request_id, trace_id) = (request.message.kind(), request.id.clone(), request.trace_id);
     tracing::trace!(session = %link.session.id, kind = kind.as_str(), "request");

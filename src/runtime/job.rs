@@ -78,7 +78,7 @@ impl Written {
     fn note(&mut self, ticket: Ticket) {
         self.newest = ticket;
         self.batches += 1;
-        if self.batches % CHECKPOINT_BATCHES == 0 {
+        if self.batches.is_multiple_of(CHECKPOINT_BATCHES) {
             self.before = std::mem::replace(&mut self.checkpoint, ticket);
         }
     }
@@ -213,7 +213,7 @@ impl JobCell {
             Inner::Live(live) => live.written,
             Inner::Stored { .. } => return,
         };
-        if written.batches % CHECKPOINT_BATCHES == 0 {
+        if written.batches.is_multiple_of(CHECKPOINT_BATCHES) {
             tokio::task::yield_now().await;
         }
         if written.before > Ticket::default() {

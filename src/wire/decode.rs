@@ -30,8 +30,14 @@ pub struct Undecodable {
 }
 
 impl Undecodable {
-    fn at(kind: RequestKind, request_id: Option<String>, message: impl Into<String>) -> Self {
-        Undecodable { kind, request_id, trace_id: None, agent: None, error: ErrorBody::invalid(message) }
+    fn at(kind: RequestKind, request_id: Option<String>, message: impl Into<String>) -> Box<Self> {
+        Box::new(Undecodable {
+            kind,
+            request_id,
+            trace_id: None,
+            agent: None,
+            error: ErrorBody::invalid(message),
+        })
     }
 }
 
@@ -39,7 +45,7 @@ impl Undecodable {
 ///
 /// # Errors
 /// [`Undecodable`] with `INVALID_REQUEST`, and the request's id where it has one.
-pub fn client_frame(frame: &[u8], limits: &Limits) -> Result<Request, Undecodable> {
+pub fn client_frame(frame: &[u8], limits: &Limits) -> Result<Request, Box<Undecodable>> {
     let envelope =
         envelope(frame, limits).map_err(|message| Undecodable::at(RequestKind::Unknown, None, message))?;
     let kind = envelope.kind.as_deref().map_or(RequestKind::Unknown, RequestKind::parse);
@@ -61,7 +67,7 @@ pub fn client_frame(frame: &[u8], limits: &Limits) -> Result<Request, Undecodabl
         }
         Err(message) => {
             let agent = (kind == RequestKind::Submit).then(|| agent_of(payload)).flatten();
-            Err(Undecodable { trace_id, agent, ..refuse(message) })
+            Err(Box::new(Undecodable { trace_id, agent, ..*refuse(message) }))
         }
     }
 }
@@ -76,7 +82,7 @@ fn envelope<'a>(frame: &'a [u8], limits: &Limits) -> Result<Envelope<'a>, String
 
 fn text<'a>(field: &str, value: Option<&'a str>) -> Result<&'a str, String> {
     match value {
-        Some(text) if text.is_empty() => Err(format!("{field}: expected a string that is not empty")),
+        Some("") => Err(format!("{field}: expected a string that is not empty")),
         Some(text) if text.chars().count() > ID_CHARS => {
             Err(format!("{field}: expected at most {ID_CHARS} characters, got {}", text.chars().count()))
         }

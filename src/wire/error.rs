@@ -61,6 +61,15 @@ codes! {
     InternalError = "INTERNAL_ERROR", true;
 }
 
+impl ErrorCode {
+    /// What the specification says of retrying, where it leaves no choice (§12).
+    pub fn fixed_retryable(self) -> Option<bool> {
+        let fixed =
+            matches!(self, ErrorCode::InternalError | ErrorCode::LeaseExpired | ErrorCode::BudgetExhausted);
+        fixed.then(|| self.retryable())
+    }
+}
+
 impl fmt::Display for ErrorCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

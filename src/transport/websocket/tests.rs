@@ -1,3 +1,5 @@
+//! WebSocket over pipes and sockets: frames, faults, pings, closes.
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, join};
 
 use super::*;

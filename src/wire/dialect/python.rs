@@ -15,7 +15,6 @@ use serde::Deserialize;
 
 use super::super::encode::{self, json};
 use super::super::envelope::Head;
-use super::super::error::ErrorCode;
 use super::super::id::JobId;
 use super::super::job::{Accepted, JobError, JobResult, JobStatus};
 use super::super::lease::Lease;
@@ -124,26 +123,24 @@ fn refused_submit(head: &Head, refused: &Refused) -> Encoded {
 fn ended_otherwise(head: &Head, payload: &Bytes) -> Bytes {
     let canonical = || encode::stream_frame(StreamKind::Error, head, payload);
     let Ok(error) = serde_json::from_slice::<JobError>(payload) else { return canonical() };
-    match error.code {
-        ErrorCode::Cancelled | ErrorCode::Timeout if error.final_status != JobStatus::Error => {
-            let result = JobResult {
-                job_id: error.job_id,
-                final_status: error.final_status,
-                result: None,
-                result_id: None,
-                result_size: None,
-                summary: Some(error.message),
-                completed_at: error.completed_at,
-            };
-            encode::stream_frame(StreamKind::Result, head, &json(&result))
-        }
-        _ => canonical(),
+    if error.final_status == JobStatus::Error {
+        return canonical();
     }
+    let result = JobResult {
+        job_id: error.job_id,
+        final_status: error.final_status,
+        result: None,
+        result_id: None,
+        result_size: None,
+        summary: Some(error.message),
+        completed_at: error.completed_at,
+    };
+    encode::stream_frame(StreamKind::Result, head, &json(&result))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::error::ErrorBody;
+    use super::super::super::error::{ErrorBody, ErrorCode};
     use super::super::super::id::{MessageId, SessionId};
     use super::super::super::time::Timestamp;
     use super::*;
