@@ -10,8 +10,8 @@ use crate::wire::session::{Auth, Hello, Resume, ResumeRequest, Software};
 pub enum Opening {
     /// A new session.
     New {
-        /// The proof of identity.
-        auth: Auth,
+        /// The proof of identity, where there is one.
+        auth: Option<Auth>,
         /// Who the client says it is.
         client: Option<Software>,
         /// The effective features: theirs and ours.
@@ -29,18 +29,15 @@ pub enum Opening {
 /// Reads the first frame.
 ///
 /// # Errors
-/// `INVALID_REQUEST` when it is neither a hello nor a resume, `UNAUTHENTICATED` for a hello without credentials.
+/// `INVALID_REQUEST` when it is neither a hello nor a resume.
 pub fn open(first: Request) -> Result<Opening, ErrorBody> {
     match first.message {
         ClientMessage::Hello(Hello { resume: Some(resume), auth, .. }) => {
             Ok(Opening::Resume { resume, auth })
         }
-        ClientMessage::Hello(Hello { auth: Some(auth), client, capabilities, .. }) => {
+        ClientMessage::Hello(Hello { auth, client, capabilities, resume: None, .. }) => {
             let features = FeatureSet::from_flags(&capabilities.features).intersect(FeatureSet::OFFERED);
             Ok(Opening::New { auth, client, features })
-        }
-        ClientMessage::Hello(Hello { auth: None, .. }) => {
-            Err(ErrorBody::new(ErrorCode::Unauthenticated, "payload.auth: expected a bearer token"))
         }
         ClientMessage::Resume(ResumeRequest { resume_token, last_event_seq, session_id, auth }) => {
             Ok(Opening::Resume { resume: Resume { resume_token, last_event_seq, session_id }, auth })
@@ -85,7 +82,7 @@ mod tests {
         let hello = format!(r#"{{{auth},"capabilities":{{"features":["ack","cost.budget","nonsense"]}}}}"#);
         let Ok(Opening::New { features, .. }) = opening("session.hello", &hello) else { panic!() };
         assert_eq!(features, FeatureSet::EMPTY.and(Feature::Ack), "only what both sides can do");
-        assert_eq!(opening("session.hello", "{}").unwrap_err().code, ErrorCode::Unauthenticated);
+        assert!(matches!(opening("session.hello", "{}"), Ok(Opening::New { auth: None, .. })));
         let resume = format!(r#"{{{auth},"resume":{{"resume_token":"r","last_event_seq":4}}}}"#);
         assert!(matches!(opening("session.hello", &resume), Ok(Opening::Resume { auth: Some(_), .. })));
         assert!(matches!(

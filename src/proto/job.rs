@@ -129,7 +129,12 @@ impl Job {
     }
 
     /// When the daemon ends the job by itself: its longest runtime or the end of its lease, whichever is first.
+    /// None once it is ending.
     pub fn deadline(&self) -> Option<Timestamp> {
+        match self.state {
+            State::Pending | State::Running => {}
+            State::Ending(_) | State::Ended(_) => return None,
+        }
         let timeout = self.timeout_at();
         match (timeout, self.spec.order.expires_at()) {
             (Some(a), Some(b)) => Some(a.min(b)),

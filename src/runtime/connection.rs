@@ -12,6 +12,7 @@ use super::Core;
 use super::requests;
 use super::session::SessionCell;
 use super::writer::{self, Outbox};
+use crate::auth::Unauthenticated;
 use crate::proto::flow::Refusals;
 use crate::proto::handshake::{self, Opening};
 use crate::proto::heartbeat::Heartbeat;
@@ -134,13 +135,13 @@ async fn open<R: FrameReader>(core: &Arc<Core>, reader: &mut R) -> Result<Option
     }
     match handshake::open(request).map_err(turn)? {
         Opening::New { auth, client, features } => {
-            let principal = authenticate(core, &auth).map_err(turn)?;
+            let principal = authenticate(core, auth.as_ref()).map_err(turn)?;
             let client = client.map(|c| format!("{} {}", c.name, c.version)).unwrap_or_default();
             tracing::debug!(%principal, client, "authenticated");
             begin(core, principal, features, dialect).await.map(Some).map_err(turn)
         }
         Opening::Resume { resume, auth } => {
-            let principal = auth.map(|auth| authenticate(core, &auth)).transpose().map_err(turn)?;
+            let principal = auth.map(|auth| authenticate(core, Some(&auth))).transpose().map_err(turn)?;
             go_on(core, &resume, principal, dialect).await.map(Some).map_err(turn)
         }
     }
@@ -153,9 +154,9 @@ fn close_reason(fault: FrameFault) -> CloseReason {
     }
 }
 
-fn authenticate(core: &Core, auth: &Auth) -> Result<Principal, ErrorBody> {
-    core.authenticator
-        .authenticate(&auth.scheme, &auth.token)
+fn authenticate(core: &Core, auth: Option<&Auth>) -> Result<Principal, ErrorBody> {
+    auth.ok_or(Unauthenticated)
+        .and_then(|auth| core.authenticator.authenticate(&auth.scheme, &auth.token))
         .map_err(|refused| ErrorBody::new(ErrorCode::Unauthenticated, refused.to_string()))
 }
 

@@ -138,7 +138,9 @@ impl JobCell {
 
     /// Adds a follower. It is marked at once if there is something for it.
     pub(super) fn follow(&self, follow: &Arc<Follow>) {
-        if let Inner::Live(live) = &mut *self.inner.lock() {
+        if let Inner::Live(live) = &mut *self.inner.lock()
+            && !live.job.status().is_terminal()
+        {
             live.followers.retain(|known| known.session.strong_count() > 0);
             live.followers.push(follow.clone());
         }
@@ -284,6 +286,10 @@ impl JobCell {
         }
         if any {
             live.followers.iter().for_each(Follow::mark);
+        }
+        if live.job.status().is_terminal() {
+            // Nothing follows an end; and a job must not keep alive those who keep it alive.
+            live.followers.clear();
         }
         ticket
     }

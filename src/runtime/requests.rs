@@ -24,6 +24,7 @@ use crate::wire::id::{JobId, ResultId, SessionId};
 use crate::wire::job::{Accepted, Cancel, Cancelled, Subscribe, Subscribed};
 use crate::wire::message::{ClientMessage, Request, ServerMessage};
 use crate::wire::session::{Ack, Close, Closed, Jobs, ListJobs, Pong};
+use crate::wire::time::Timestamp;
 
 /// Does what a request asks for.
 ///
@@ -143,16 +144,37 @@ async fn submit_order(
     request_id: String,
     order: Order,
 ) -> Result<(), ErrorBody> {
-    if let Some(original) = repeated(core, session, &order).await? {
-        let mut inner = session.lock();
-        room_for_attachment(core, &inner.proto.stream, original.id())?;
-        let ticket = session.reattach(&mut inner, &original);
-        inner.reply(accepted(&original, request_id, ticket));
-        drop(inner);
-        session.wake();
-        return Ok(());
+    let raced = match repeated(core, session, &order).await? {
+        Some(original) => return repeat(core, session, request_id, &original),
+        None => begin(core, session, request_id.clone(), order)?,
+    };
+    // Another session came first with the same key and parameters while this one was deciding.
+    match raced {
+        None => Ok(()),
+        Some(first) => match load(core, session, first).await {
+            Some(original) => repeat(core, session, request_id, &original),
+            None => Err(ErrorBody::new(
+                ErrorCode::InternalError,
+                "the job of this key is gone already; submit again",
+            )),
+        },
     }
-    begin(core, session, request_id, order)
+}
+
+/// Answers a submit that was made before, and attaches its session to the job.
+fn repeat(
+    core: &Core,
+    session: &Arc<SessionCell>,
+    request_id: String,
+    original: &Arc<JobCell>,
+) -> Result<(), ErrorBody> {
+    let mut inner = session.lock();
+    room_for_attachment(core, &inner.proto.stream, original.id())?;
+    let ticket = session.reattach(&mut inner, original);
+    inner.reply(accepted(original, request_id, ticket));
+    drop(inner);
+    session.wake();
+    Ok(())
 }
 
 /// The job that an earlier submit with the same key and parameters began.
@@ -171,13 +193,14 @@ async fn repeated(
     }
 }
 
-/// Begins a new job.
+/// Begins a new job, unless another session has just begun one with the same key and parameters: then that one is
+/// returned and nothing has happened.
 fn begin(
     core: &Arc<Core>,
     session: &Arc<SessionCell>,
     request_id: String,
     order: Order,
-) -> Result<(), ErrorBody> {
+) -> Result<Option<JobId>, ErrorBody> {
     let now = core.ambient.now();
     if core.draining.is_cancelled() {
         return Err(ErrorBody::new(ErrorCode::InternalError, "the daemon is stopping; submit again"));
@@ -197,29 +220,8 @@ fn begin(
 
     let mut inner = session.lock();
     room_for_attachment(core, &inner.proto.stream, id)?;
-    if let Some(key) = &spec.order.key {
-        // Two sessions may have come this far with one key: the first to get here has it.
-        let mut keys = core.keys.lock();
-        match keys.look_up(&session.principal, key, &spec.order, Some(&spec.agent)) {
-            Repeat::New => {
-                core.registry.accept(&cell, &core.limits)?;
-                keys.remember(&session.principal, key, &spec.order, &spec.agent, id, now);
-            }
-            Repeat::Same(first) => {
-                let Some(first) = core.registry.live(first) else {
-                    return Err(ErrorBody::limit("idempotency_keys", core.limits.idempotency_keys as u64, 0));
-                };
-                drop(keys);
-                let ticket = session.reattach(&mut inner, &first);
-                inner.reply(accepted(&first, request_id, ticket));
-                drop(inner);
-                session.wake();
-                return Ok(());
-            }
-            Repeat::Conflict(error) => return Err(error),
-        }
-    } else {
-        core.registry.accept(&cell, &core.limits)?;
+    if let Some(first) = take_in(core, &cell, now)? {
+        return Ok(Some(first));
     }
     let attached = session.attach(&mut inner, &cell, 0, true);
     let ops = vec![Op::JobAccepted { spec }, attached];
@@ -229,7 +231,24 @@ fn begin(
     session.wake();
     tracing::debug!(job = %id, agent = %cell.spec.agent, principal = %session.principal, "job accepted");
     core.attempts.spawn(attempt::run(core.clone(), cell, host));
-    Ok(())
+    Ok(None)
+}
+
+/// Takes a new job into the registry and its key into memory, both or neither. Two sessions may have come this far
+/// with one key: the first to get here has it, and its job is returned to the second.
+fn take_in(core: &Core, cell: &Arc<JobCell>, now: Timestamp) -> Result<Option<JobId>, ErrorBody> {
+    let Spec { principal, agent, order, id, .. } = &*cell.spec;
+    let Some(key) = &order.key else { return core.registry.accept(cell, &core.limits).map(|()| None) };
+    let mut keys = core.keys.lock();
+    match keys.look_up(principal, key, order, Some(agent)) {
+        Repeat::New => {
+            core.registry.accept(cell, &core.limits)?;
+            keys.remember(principal, key, order, agent, *id, now);
+            Ok(None)
+        }
+        Repeat::Same(first) => Ok(Some(first)),
+        Repeat::Conflict(error) => Err(error),
+    }
 }
 
 fn room_for_attachment(core: &Core, stream: &Stream, job: JobId) -> Result<(), ErrorBody> {

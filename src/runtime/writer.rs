@@ -119,6 +119,8 @@ impl Cursor<'_> {
             Work::Idle => {
                 outbox.flush().await?;
                 tokio::select! {
+                    // What there is to say is said before a stop is obeyed.
+                    biased;
                     () = link.session.woken() => Ok(()),
                     () = self.next_beat() => Ok(()),
                     () = link.core.stopping.cancelled() => Err(CloseReason::GoingAway),

@@ -90,7 +90,7 @@ limits! {
     /// Bytes kept of one job's history.
     history_bytes: u64 = 512 * 1024 * 1024,
     /// Bytes kept by the memory store for all jobs together; beyond it finished jobs go and new ones are refused.
-    store_bytes: u64 = 2 * 1024 * 1024 * 1024,
+    store_bytes: u64 = 1024 * 1024 * 1024,
     /// Finished jobs kept for listing, subscribing and idempotent replay.
     finished_jobs: usize = 10_000,
     /// Time that a finished job is kept, in seconds, if the count allows; never less than the resume window.

@@ -82,6 +82,7 @@ fn deadlines_end_a_job_as_timed_out_or_with_its_lease() {
     assert_eq!(timed.deadline(), Some(at(5)));
     assert_eq!(timed.deadline_passed(&limits, at(4)), Step::default());
     assert!(timed.deadline_passed(&limits, at(5)).stop.is_some());
+    assert_eq!(timed.deadline(), None, "a deadline that has passed must not be waited for again");
     assert_eq!(timed.cancel(None, &limits, at(5)), CancelAnswer::TooLate(JobStatus::Running));
     let end = timed.stopped(at(6));
     assert_eq!(seen(&end)[0]["code"], "TIMEOUT");
