@@ -23,7 +23,7 @@ use crate::agent::catalogue::{BadAgent, Catalogue};
 use crate::agent::demo;
 use crate::agent::in_process::{AgentError, Job, Outcome, in_process_with};
 use crate::auth::{Authenticator, NotAPrincipal, TokenEntry, hash};
-use crate::runtime::{Ambient, Daemon, Parts, System};
+use crate::runtime::{Ambient, Daemon, Parts, Peer, System};
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
 use crate::transport::Transport;
@@ -86,12 +86,12 @@ impl Runtime {
     pub fn connect(&self) -> MemoryTransport {
         let (ours, theirs) = pair();
         let daemon = self.daemon.clone();
-        tokio::spawn(async move { daemon.serve(ours, "memory".into()).await });
+        tokio::spawn(async move { daemon.serve(ours, Peer::from("memory")).await });
         theirs
     }
 
-    /// Serves a connection that came some other way, to its end; `peer` says in logs from where.
-    pub async fn serve<T: Transport>(&self, transport: T, peer: String) {
+    /// Serves a connection that came some other way, to its end.
+    pub async fn serve<T: Transport>(&self, transport: T, peer: Peer) {
         self.daemon.serve(transport, peer).await;
     }
 

@@ -12,6 +12,7 @@ use crate::auth::token_file::FirstToken;
 use crate::config::{Config, ServeArgs};
 use crate::embed::Runtime;
 use crate::http::{Health, Listener, ListenerConfig};
+use crate::runtime::Peer;
 use crate::transport::tls;
 
 impl Health for Runtime {
@@ -40,7 +41,8 @@ pub async fn run(args: &ServeArgs, out: &mut dyn Write, talk: &mut dyn Write) ->
     let accepting = runtime.clone();
     let accept = move |transport, info: crate::http::ConnectionInfo| {
         let runtime = accepting.clone();
-        async move { runtime.serve(transport, info.peer.to_string()).await }
+        let peer = Peer { name: info.peer.to_string(), dialect: info.dialect };
+        async move { runtime.serve(transport, peer).await }
     };
     let serving = listener.serve(accept, Arc::new(runtime.clone()), tracker.clone(), stop.clone());
     tokio::select! {

@@ -10,6 +10,7 @@ use clap::Args;
 
 use super::daemon::{self, StartError};
 use crate::config::ServeArgs;
+use crate::runtime::Peer;
 use crate::transport::stdio::stdio;
 use crate::transport::websocket::{ConnectError, connect};
 use crate::transport::{CloseReason, FrameReader, FrameWriter, Received, Transport};
@@ -61,7 +62,7 @@ async fn serve(args: &ServeArgs) -> Result<(), StartError> {
     }
     let runtime = daemon::start(&config, own.as_ref())?;
     tokio::select! {
-        () = runtime.serve(stdio(runtime.limits()), "stdio".into()) => {}
+        () = runtime.serve(stdio(runtime.limits()), Peer::from("stdio")) => {}
         told = daemon::told_to_stop() => told?,
     }
     runtime.stop().await;

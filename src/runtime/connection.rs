@@ -8,10 +8,10 @@ use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 
-use super::Core;
 use super::requests;
 use super::session::SessionCell;
 use super::writer::{self, Outbox};
+use super::{Core, Peer};
 use crate::auth::Unauthenticated;
 use crate::proto::flow::Refusals;
 use crate::proto::handshake::{self, Opening};
@@ -50,11 +50,12 @@ struct Turned {
 }
 
 /// Serves a connection to its end.
-pub(super) async fn serve<T: Transport>(core: Arc<Core>, transport: T, peer: String) {
+pub(super) async fn serve<T: Transport>(core: Arc<Core>, transport: T, peer: Peer) {
+    let Peer { name: peer, dialect: wanted } = peer;
     let (mut reader, writer) = transport.split();
     let mut outbox = Outbox::new(writer, Duration::from_millis(core.limits.send_timeout_ms));
     let opened = tokio::select! {
-        opened = open(&core, &mut reader) => opened,
+        opened = open(&core, &mut reader, wanted.as_deref()) => opened,
         () = core.stopping.cancelled() => return outbox.close(CloseReason::GoingAway).await,
     };
     let (link, welcome) = match opened {
@@ -99,7 +100,11 @@ async fn turn_away<W: crate::transport::FrameWriter>(
 }
 
 /// The handshake: nothing about jobs or agents leaks before it has succeeded. None when the peer went away.
-async fn open<R: FrameReader>(core: &Arc<Core>, reader: &mut R) -> Result<Option<(Link, Welcome)>, Turned> {
+async fn open<R: FrameReader>(
+    core: &Arc<Core>,
+    reader: &mut R,
+    wanted: Option<&str>,
+) -> Result<Option<(Link, Welcome)>, Turned> {
     let canonical = dialect::canonical();
     let turn = |error, reason| Turned { dialect: canonical, request_id: None, error, reason };
     let patience = Duration::from_millis(core.limits.hello_timeout_ms);
@@ -124,7 +129,15 @@ async fn open<R: FrameReader>(core: &Arc<Core>, reader: &mut R) -> Result<Option
     }
     let request = client_frame(&frame, &core.limits)
         .map_err(|bad| Turned { request_id: bad.request_id, ..turn(bad.error, CloseReason::Policy) })?;
-    let dialect = dialect::detect(&request, &frame);
+    let dialect = match wanted {
+        None => dialect::detect(&request, &frame),
+        Some(name) => dialect::named(name).ok_or_else(|| {
+            turn(
+                ErrorBody::invalid(format!("dialect: this runtime writes no dialect {name:?}")),
+                CloseReason::Policy,
+            )
+        })?,
+    };
     let request_id = Some(request.id.clone());
     let turn = |error| Turned { dialect, request_id: request_id.clone(), error, reason: CloseReason::Policy };
     if core.draining.is_cancelled() {

@@ -53,6 +53,21 @@ pub struct Parts {
     pub ambient: Arc<dyn Ambient>,
 }
 
+/// What is known of a connection before it speaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Who is at the other side, for logs.
+    pub name: String,
+    /// The dialect that it asked for by name, instead of being told by its first frame.
+    pub dialect: Option<String>,
+}
+
+impl From<&str> for Peer {
+    fn from(name: &str) -> Self {
+        Peer { name: name.into(), dialect: None }
+    }
+}
+
 struct Core {
     limits: Arc<Limits>,
     heartbeat_interval: Duration,
@@ -118,8 +133,8 @@ impl Daemon {
         &self.core.limits
     }
 
-    /// Serves one connection to its end (§4). `peer` says in logs who is at the other side.
-    pub async fn serve<T: Transport>(&self, transport: T, peer: String) {
+    /// Serves one connection to its end (§4).
+    pub async fn serve<T: Transport>(&self, transport: T, peer: Peer) {
         let work = connection::serve(self.core.clone(), transport, peer);
         self.core.connections.track_future(work).await;
     }

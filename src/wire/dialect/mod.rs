@@ -51,8 +51,13 @@ pub fn canonical() -> &'static dyn Dialect {
     &spec::Spec
 }
 
-/// The dialect of the client that sent this first frame. `has_agents` says whether
-/// `payload.capabilities.agents` was an empty list, which one client always sends.
+/// The dialect of this name, for whoever knows better than its first frame tells.
+pub fn named(name: &str) -> Option<&'static dyn Dialect> {
+    let all: [&'static dyn Dialect; 2] = [&spec::Spec, &python::Python];
+    all.into_iter().find(|dialect| dialect.name() == name)
+}
+
+/// The dialect of the client that sent this first frame.
 pub fn detect(first: &Request, frame: &[u8]) -> &'static dyn Dialect {
     match &first.message {
         ClientMessage::Hello(hello) if hello.client.is_some() && python::wrote(&first.id, frame) => {
