@@ -363,7 +363,7 @@ impl Session {
             self.out.push(Output::Answer(ticket, Err(RequestError::Unanswered)));
         }
         for (job_id, track) in &mut self.jobs {
-            if track.connection_lost() {
+            if track.connection_lost(self.last_seq) {
                 self.out.push(Output::Update(*job_id, JobUpdate::Interrupted(why.clone())));
             }
         }

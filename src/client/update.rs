@@ -45,8 +45,8 @@ pub struct JobEvent {
 pub enum Resumed {
     /// The session went on (§6.3).
     Session,
-    /// The session was gone; a new one subscribed to the job where the old one was (§7.6).
-    NewSession,
+    /// The job was subscribed to anew where the handle was (§7.6), as when the session was gone.
+    Subscribed,
 }
 
 /// How a job ended.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::requests::Ask;
+use super::requests::{Ask, Ticket};
 use super::{Output, Phase, Session};
 use crate::client::error::Cut;
 use crate::client::update::{JobEvent, JobUpdate, Outcome, Resumed};
@@ -22,8 +22,8 @@ const BACK_PRESSURE: &str = "back_pressure";
 enum State {
     /// It is.
     Attached,
-    /// Not before the subscription that was asked for is answered.
-    Asked,
+    /// Not before this subscription is answered; the answer to an earlier one means nothing.
+    Asked(Ticket),
     /// Not before it is subscribed to again, which waits for a connection.
     Behind,
     /// Not before its handle has room again.
@@ -40,6 +40,8 @@ pub(super) struct Track {
     /// What comes next and was handed out before.
     skip: u64,
     state: State,
+    /// The last number of the session's stream when its subscription was answered.
+    since: Option<u64>,
     /// Whether its handle was told that the connection broke.
     interrupted: bool,
     /// Whether this session submitted it; unsubscribing means nothing then (our decision 8).
@@ -47,8 +49,22 @@ pub(super) struct Track {
 }
 
 impl Track {
-    pub(super) fn new(base: u64, submitted: bool) -> Self {
-        Track { base, seen: 0, skip: 0, state: State::Attached, interrupted: false, submitted }
+    /// A job of our own.
+    pub(super) fn submitted(base: u64) -> Self {
+        Track {
+            base,
+            seen: 0,
+            skip: 0,
+            state: State::Attached,
+            since: None,
+            interrupted: false,
+            submitted: true,
+        }
+    }
+
+    /// A subscription that was answered after the session's frame `since`.
+    pub(super) fn subscribed(base: u64, since: u64) -> Self {
+        Track { since: Some(since), submitted: false, ..Track::submitted(base) }
     }
 
     pub(super) fn is_attached(&self) -> bool {
@@ -68,10 +84,13 @@ impl Track {
         std::mem::take(&mut self.interrupted)
     }
 
-    /// The answer to a pending subscription will not come. Returns whether the break is news.
-    pub(super) fn connection_lost(&mut self) -> bool {
-        if self.state == State::Asked {
-            self.state = State::Behind;
+    /// The answer to a pending subscription will not come, and one after which no numbered frame came says
+    /// nothing: frames that stood before it may be lost. Returns whether the break is news.
+    pub(super) fn connection_lost(&mut self, last_seq: u64) -> bool {
+        match self.state {
+            State::Asked(_) => self.state = State::Behind,
+            State::Attached if self.since == Some(last_seq) => self.state = State::Behind,
+            State::Attached | State::Behind | State::Aside => {}
         }
         !std::mem::replace(&mut self.interrupted, true)
     }
@@ -79,7 +98,7 @@ impl Track {
     /// The new session knows nothing of the job.
     pub(super) fn lost_session(&mut self) {
         match self.state {
-            State::Attached | State::Asked | State::Behind => self.state = State::Behind,
+            State::Attached | State::Asked(_) | State::Behind => self.state = State::Behind,
             State::Aside => {}
         }
     }
@@ -205,20 +224,30 @@ impl Session {
     /// Subscribes again to a job that is followed already.
     pub(super) fn reattach(&mut self, now: Instant, job_id: JobId) {
         let exact = self.exact();
-        let Some(track) = self.jobs.get_mut(&job_id) else { return };
-        track.state = State::Asked;
+        let Some(track) = self.jobs.get(&job_id) else { return };
         let from = if exact { track.position() } else { track.base };
-        self.ask(now, Ask::Reattach { job_id, from });
+        self.reattach_from(now, job_id, from);
+    }
+
+    pub(super) fn reattach_from(&mut self, now: Instant, job_id: JobId, from: u64) {
+        let ticket = self.ask(now, Ask::Reattach { job_id, from });
+        if let Some(track) = self.jobs.get_mut(&job_id) {
+            track.state = State::Asked(ticket);
+        }
+    }
+
+    /// Whether the job waits for the answer to this very request.
+    pub(super) fn awaits(&self, job_id: JobId, ticket: Ticket) -> bool {
+        self.jobs.get(&job_id).is_some_and(|track| track.state == State::Asked(ticket))
     }
 
     /// The job is replayed from here on.
     pub(super) fn reattached(&mut self, job_id: JobId, from: u64) {
         let exact = self.exact();
-        let Some(track) = self.jobs.get_mut(&job_id).filter(|track| track.state == State::Asked) else {
-            return;
-        };
+        let Some(track) = self.jobs.get_mut(&job_id) else { return };
         let missed = track.replays_from(from, exact);
-        let resumed = track.noticed().then_some(JobUpdate::Resumed(Resumed::NewSession));
+        track.since = Some(self.last_seq);
+        let resumed = track.noticed().then_some(JobUpdate::Resumed(Resumed::Subscribed));
         self.out.extend(resumed.into_iter().chain(missed).map(|update| Output::Update(job_id, update)));
     }
 

@@ -272,7 +272,7 @@ impl Session {
     /// Follows a job of our own from a position.
     fn attach(&mut self, ticket: Ticket, accepted: Accepted, from: u64) {
         let job_id = accepted.job_id;
-        let followed = self.follow(job_id, Track::new(from, true));
+        let followed = self.follow(job_id, Track::submitted(from));
         self.out.push(Output::Answer(ticket, followed.map(|()| Answer::Accepted(Box::new(accepted)))));
     }
 
@@ -291,9 +291,13 @@ impl Session {
         self.progressed = true;
         match self.requests.remove(ticket).map(|pending| pending.ask) {
             Some(Ask::Attach(accepted)) => self.attach(ticket, *accepted, subscribed.subscribed_from),
-            Some(Ask::Reattach { job_id, .. }) => self.reattached(job_id, subscribed.subscribed_from),
+            Some(Ask::Reattach { job_id, .. }) => {
+                if self.awaits(job_id, ticket) {
+                    self.reattached(job_id, subscribed.subscribed_from);
+                }
+            }
             Some(Ask::Subscribe { .. }) => {
-                let track = Track::new(subscribed.subscribed_from, false);
+                let track = Track::subscribed(subscribed.subscribed_from, self.last_seq);
                 let followed = self.follow(subscribed.job_id, track);
                 let answer = followed.map(|()| Answer::Subscribed(Box::new(subscribed)));
                 self.out.push(Output::Answer(ticket, answer));
@@ -310,8 +314,10 @@ impl Session {
         self.progressed = true;
         match self.requests.remove(ticket).map(|pending| pending.ask) {
             Some(Ask::Reattach { job_id, from }) => {
-                if body.code == ErrorCode::ResumeWindowExpired && from > 0 {
-                    self.ask(now, Ask::Reattach { job_id, from: 0 });
+                if !self.awaits(job_id, ticket) {
+                    tracing::debug!(job = %job_id, "the refusal of an earlier subscription is ignored");
+                } else if body.code == ErrorCode::ResumeWindowExpired && from > 0 {
+                    self.reattach_from(now, job_id, 0);
                 } else {
                     self.cut_job(job_id, Cut::Refused(body));
                 }

@@ -1,6 +1,6 @@
 //! The core alone: its time is given, so that nothing here waits.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use proptest::prelude::*;
@@ -261,6 +261,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..60)
 }
 
+/// A frame on its way.
+enum Item {
+    /// One of the session's stream, by its index there.
+    Numbered(usize),
+    /// The answer to a subscribe.
+    Subscribed(Value),
+}
+
 /// A truthful runtime on a bad network.
 struct World {
     bench: Bench,
@@ -271,8 +279,10 @@ struct World {
     /// Up to which position the stream holds each attached job.
     attached: HashMap<u128, u64>,
     session: u128,
-    /// How many of the stream's frames were put on the way on this connection.
-    cursor: usize,
+    /// What is on its way on this connection, in order.
+    way: VecDeque<Item>,
+    /// How many frames of this session's stream were on the way so far.
+    passed: usize,
     /// What each handle was told.
     told: HashMap<u128, Vec<u64>>,
 }
@@ -285,13 +295,15 @@ impl World {
             stream: Vec::new(),
             attached: HashMap::new(),
             session: 1,
-            cursor: 0,
+            way: VecDeque::new(),
+            passed: 0,
             told: HashMap::new(),
         };
         for n in 1..4 {
             world.bench.core.ask(world.bench.now, Ask::Subscribe { job_id: job(n), since: Since::After(0) });
         }
         world.settle();
+        while world.arrive() {}
         world
     }
 
@@ -313,7 +325,10 @@ impl World {
                         matches!(update, JobUpdate::Interrupted(_) | JobUpdate::Resumed(_)),
                         "{update:?}"
                     ),
-                    Output::Hangup(_) => self.redial(),
+                    Output::Hangup(_) => {
+                        self.way.clear();
+                        self.redial();
+                    }
                     Output::Answer(_, answer) => assert!(matches!(answer, Ok(Answer::Subscribed(_)))),
                     Output::Welcomed(_) => {}
                     Output::Over(cut) => panic!("{cut}"),
@@ -331,7 +346,8 @@ impl World {
         let payload = &frame["payload"];
         match frame["type"].as_str().unwrap() {
             "session.resume" if payload["session_id"] == json!(SessionId::new(1, self.session)) => {
-                self.cursor = usize::try_from(payload["last_event_seq"].as_u64().unwrap()).unwrap();
+                let last = usize::try_from(payload["last_event_seq"].as_u64().unwrap()).unwrap();
+                self.way = (last..self.stream.len()).map(Item::Numbered).collect();
                 self.bench.welcome(self.session, 1_000_000);
             }
             "session.resume" => {
@@ -342,16 +358,7 @@ impl World {
             "job.subscribe" => {
                 let n = (1..4).find(|n| json!(job(*n)) == payload["job_id"]).unwrap();
                 let from = payload["from_event_seq"].as_u64().unwrap();
-                // The answer overtakes what is still on its way in this model; the client must not care, as what
-                // belongs to the old attachment comes again.
-                self.bench.frame("job.subscribed", None, subscribed(job(n), &frame["id"], from));
-                self.stream.truncate(self.cursor);
-                let others: Vec<u128> = self.attached.keys().copied().filter(|other| *other != n).collect();
-                for other in others {
-                    let sent = self.stream.iter().filter(|(job, _)| *job == other).map(|(_, pos)| *pos);
-                    let last = sent.last().unwrap_or(0);
-                    self.extend(other, last);
-                }
+                self.way.push_back(Item::Subscribed(subscribed(job(n), &frame["id"], from)));
                 self.extend(n, from);
             }
             _ => {}
@@ -360,14 +367,31 @@ impl World {
 
     /// Puts a job's history after `from` into the session's stream.
     fn extend(&mut self, n: u128, from: u64) {
-        self.stream.extend((from + 1..=self.history[&n]).map(|pos| (n, pos)));
+        for pos in from + 1..=self.history[&n] {
+            self.way.push_back(Item::Numbered(self.stream.len()));
+            self.stream.push((n, pos));
+        }
         self.attached.insert(n, self.history[&n]);
     }
 
-    fn arrive(&mut self, at: usize) {
-        let Some((n, pos)) = self.stream.get(at).copied() else { return };
-        self.bench.frame("job.event", Some(at as u64 + 1), log(job(n), pos));
+    /// Whether anything was on its way.
+    fn arrive(&mut self) -> bool {
+        match self.way.pop_front() {
+            Some(Item::Numbered(at)) => {
+                self.passed = self.passed.max(at + 1);
+                self.numbered(at);
+            }
+            Some(Item::Subscribed(payload)) => self.bench.frame("job.subscribed", None, payload),
+            None => return false,
+        }
         self.settle();
+        true
+    }
+
+    fn numbered(&mut self, at: usize) {
+        if let Some((n, pos)) = self.stream.get(at).copied() {
+            self.bench.frame("job.event", Some(at as u64 + 1), log(job(n), pos));
+        }
     }
 
     fn step(&mut self, step: Step) {
@@ -381,20 +405,24 @@ impl World {
             }
             Step::Arrive(count) => {
                 for _ in 0..count {
-                    let at = self.cursor;
-                    self.cursor = (at + 1).min(self.stream.len());
-                    self.arrive(at);
+                    self.arrive();
                 }
             }
-            Step::Again => self.arrive(self.cursor / 2),
-            Step::Lose => self.cursor = (self.cursor + 1).min(self.stream.len()),
+            Step::Again if self.passed > 0 => self.numbered((self.passed - 1) / 2),
+            Step::Again => {}
+            Step::Lose => {
+                if let Some(Item::Numbered(_)) = self.way.front() {
+                    self.way.pop_front();
+                }
+            }
             Step::Break | Step::LoseWelcome | Step::Forget => {
                 if matches!(step, Step::Forget) {
                     self.session += 1;
                     self.stream.clear();
                     self.attached.clear();
-                    self.cursor = 0;
+                    self.passed = 0;
                 }
+                self.way.clear();
                 self.bench.core.broken(self.bench.now, "gone");
                 if matches!(step, Step::LoseWelcome) {
                     self.redial();
@@ -434,9 +462,12 @@ proptest! {
         }
         // A frame that was lost at the very end shows when the next one comes.
         for _ in 0..4 {
-            world.step(Step::Happens(1, 1));
-            world.step(Step::Arrive(world.stream.len() + 1));
+            while world.arrive() {}
+            for n in 1..4 {
+                world.step(Step::Happens(n, 1));
+            }
         }
+        while world.arrive() {}
         for n in 1..4 {
             let told = world.told.remove(&n).unwrap_or_default();
             prop_assert_eq!(told, (1..=world.history[&n]).collect::<Vec<_>>());

@@ -63,7 +63,7 @@ async fn an_expired_session_is_replaced_and_its_jobs_go_on_where_they_were() {
     assert_eq!(subscribe["payload"], json!({"job_id": job(1), "from_event_seq": 2, "history": true}));
     peer.log(job(1), 1, 3).await;
     peer.succeed(job(1), 2).await;
-    tells(&mut handle, &["interrupted", "NewSession", "3", "ended success"]).await;
+    tells(&mut handle, &["interrupted", "Subscribed", "3", "ended success"]).await;
 }
 
 #[tokio::test]
@@ -80,7 +80,7 @@ async fn history_that_is_gone_is_told() {
     peer.refuse(Some(&first["id"]), "RESUME_WINDOW_EXPIRED").await;
     assert_eq!(peer.grant(job(1), 7).await["payload"]["from_event_seq"], 0);
     peer.log(job(1), 1, 8).await;
-    tells(&mut handle, &["interrupted", "NewSession", "missed 1..8", "8"]).await;
+    tells(&mut handle, &["interrupted", "Subscribed", "missed 1..8", "8"]).await;
 }
 
 #[tokio::test]
@@ -103,7 +103,7 @@ async fn a_job_that_the_runtime_has_forgotten_is_cut_alone() {
     }
     peer.succeed(job(2), 1).await;
     tells(&mut first, &["interrupted", "cut", "none"]).await;
-    tells(&mut second, &["interrupted", "NewSession", "ended success"]).await;
+    tells(&mut second, &["interrupted", "Subscribed", "ended success"]).await;
 }
 
 #[tokio::test]
