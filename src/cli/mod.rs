@@ -1,69 +1,103 @@
-//! The commands of `arcpd`.
+//! The command line.
+//!
+//! Data goes to stdout, talk to stderr; with `--json` every event and every end is one JSON object per line. The
+//! exit code says how it went: see [`exit::Exit`].
 
-pub mod check;
-pub mod daemon;
-pub mod serve;
-pub mod stdio;
+pub mod cancel;
+pub mod completions;
+pub mod connect;
+pub mod exit;
+pub mod jobs;
+pub mod render;
+pub mod result;
+pub mod submit;
+pub mod watch;
 
-use std::io::{stderr, stdout};
-use std::process::ExitCode;
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Environment, ServeArgs};
+use self::connect::{Connection, Dial, Interrupts};
+use self::exit::{Exit, Failure};
+use self::render::Terminal;
+use crate::client::Client;
 
-/// A runtime daemon for ARCP, the Agent Runtime Control Protocol.
+/// The command line of `arcpd`.
 #[derive(Debug, Parser)]
-#[command(name = "arcpd", version)]
+#[command(name = "arcpd", version, about, after_help = exit::HELP, propagate_version = true)]
 pub struct Cli {
+    /// What to do.
     #[command(subcommand)]
-    command: Command,
+    pub command: Command,
 }
 
+/// The commands.
 #[derive(Debug, Subcommand)]
-enum Command {
-    /// Serve clients over WebSocket.
-    Serve(ServeArgs),
-    /// Serve one client on stdin and stdout.
-    Stdio(stdio::StdioArgs),
-    /// Explain the configuration: every value and where it comes from.
-    Check(check::CheckArgs),
+pub enum Command {
+    // Commands of the daemon's side stand here: serve, stdio, check, demo, bench.
+    /// Submit a job and follow it to its end
+    #[command(after_help = exit::HELP)]
+    Submit(Box<submit::SubmitArgs>),
+    /// Follow a job to its end
+    #[command(after_help = exit::HELP)]
+    Watch(watch::WatchArgs),
+    /// List jobs
+    Jobs(jobs::JobsArgs),
+    /// Cancel a job
+    #[command(after_help = exit::HELP)]
+    Cancel(cancel::CancelArgs),
+    /// Write a job's result
+    #[command(after_help = exit::HELP)]
+    Result(result::ResultArgs),
+    /// Write shell completions
+    Completions(completions::CompletionsArgs),
 }
 
-impl Cli {
-    /// What the user typed. Does not return when that makes no sense, or asks for help.
-    pub fn from_command_line() -> Self {
-        Cli::parse()
+/// What a command works with.
+pub(crate) struct Context {
+    terminal: Terminal,
+    interrupts: Interrupts,
+    dial: Arc<dyn Dial>,
+}
+
+impl Context {
+    /// Opens a session, writing as the command line wants it.
+    async fn open(&mut self, connection: &Connection) -> Result<Client, Failure> {
+        self.terminal.style(connection.json, connection.quiet);
+        let dial = Arc::clone(&self.dial);
+        self.unless_interrupted(connection.open(dial)).await?
     }
-}
 
-/// Says why the program cannot do what it was asked.
-pub fn fail(error: &dyn std::error::Error) -> ExitCode {
-    complain(error);
-    ExitCode::FAILURE
-}
-
-/// Runs a command to its end.
-pub async fn run(cli: Cli) -> ExitCode {
-    match cli.command {
-        Command::Serve(args) => match serve::run(&args, &mut stdout(), &mut stderr()).await {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                complain(&error);
-                error.exit_code()
-            }
-        },
-        Command::Stdio(args) => match stdio::run(&args).await {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(&error),
-        },
-        Command::Check(args) => {
-            check::run(&args, &Environment::of_process(), &mut stdout(), &mut stderr()).into()
+    async fn unless_interrupted<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Failure> {
+        tokio::select! {
+            done = work => Ok(done),
+            () = self.interrupts.next() => Err(Failure::Interrupted),
         }
     }
 }
 
-#[allow(clippy::print_stderr)] // The one place where the daemon's commands say why they fail.
-fn complain(error: &dyn std::error::Error) {
-    eprintln!("arcpd: {error}");
+/// Runs a command to its end.
+pub async fn run(cli: Cli, dial: impl Dial, terminal: Terminal, interrupts: Interrupts) -> Exit {
+    let mut context = Context { terminal, interrupts, dial: Arc::new(dial) };
+    let outcome = match cli.command {
+        // Commands of the daemon's side are dispatched here: serve, stdio, check, demo, bench.
+        Command::Submit(args) => submit::run(*args, &mut context).await,
+        Command::Watch(args) => watch::run(args, &mut context).await,
+        Command::Jobs(args) => jobs::run(args, &mut context).await,
+        Command::Cancel(args) => cancel::run(args, &mut context).await,
+        Command::Result(args) => result::run(args, &mut context).await,
+        Command::Completions(args) => completions::run(&args, &mut context),
+    };
+    match outcome {
+        Ok(exit) => exit,
+        Err(Failure::Closed) => Exit::Success,
+        Err(failure) => {
+            context.terminal.complain(&format!("arcpd: {failure}"));
+            failure.exit()
+        }
+    }
 }

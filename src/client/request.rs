@@ -54,10 +54,12 @@ impl SubmitRequest {
         Ok(self.raw_input(serde_json::value::to_raw_value(input)?))
     }
 
-    /// With this input, as it is written.
+    /// With this input, as it is written but for line ends, which some carriers take for the end of a frame.
     #[must_use]
     pub fn raw_input(mut self, input: Box<RawValue>) -> Self {
-        self.submit.input = Some(input);
+        // Inside a JSON text a bare line end is always white space.
+        let line = input.get().replace(['\n', '\r'], " ");
+        self.submit.input = Some(RawValue::from_string(line).unwrap_or(input));
         self
     }
 
@@ -132,6 +134,11 @@ pub struct AllJobs {
 }
 
 impl AllJobs {
+    /// Whether there is another page, as far as the last one told.
+    pub fn has_more(&self) -> bool {
+        !self.done
+    }
+
     /// The next page; none after the last one.
     ///
     /// # Errors

@@ -1,0 +1,158 @@
+//! The options that all client commands share, and the connection that they make.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use futures_util::future::BoxFuture;
+use tokio::sync::mpsc;
+
+use super::exit::Failure;
+use crate::client::{Client, ClientOptions, ConnectError, DialError, Link};
+use crate::wire::id::JobId;
+use crate::wire::limits::Limits;
+use crate::wire::session::Token;
+
+/// Where a daemon listens unless it is told otherwise.
+pub(super) const DEFAULT_URL: &str = "ws://127.0.0.1:7878/arcp";
+
+/// Options of every client command.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Connection")]
+pub struct Connection {
+    /// The daemon
+    #[arg(long, env = "ARCPD_URL", default_value = DEFAULT_URL)]
+    pub url: String,
+    /// The bearer token
+    #[arg(long, env = "ARCPD_TOKEN", hide_env_values = true, value_parser = token)]
+    pub token: Option<Token>,
+    /// A file that holds the bearer token; it goes before the environment's token
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// A file with certificates (PEM) to trust beside those of the system
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// How long to try to get a broken connection back
+    #[arg(long, value_name = "SEC", default_value_t = 60)]
+    pub reconnect_for: u64,
+    /// Write JSON, one object per line
+    #[arg(long)]
+    pub json: bool,
+    /// Say nothing but errors on stderr
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// What to connect to.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The daemon's URL.
+    pub url: String,
+    /// Certificates to trust beside those of the system.
+    pub ca: Option<PathBuf>,
+    /// The limits of frames.
+    pub limits: Limits,
+}
+
+/// Makes connections; implemented for functions from a [`Target`] to a future of a [`Link`].
+pub trait Dial: Send + Sync + 'static {
+    /// Makes one connection.
+    fn dial(&self, target: Target) -> BoxFuture<'static, Result<Link, DialError>>;
+}
+
+impl<F, R> Dial for F
+where
+    F: Fn(Target) -> R + Send + Sync + 'static,
+    R: Future<Output = Result<Link, DialError>> + Send + 'static,
+{
+    fn dial(&self, target: Target) -> BoxFuture<'static, Result<Link, DialError>> {
+        Box::pin(self(target))
+    }
+}
+
+impl Connection {
+    /// Opens a session.
+    pub(super) async fn open(&self, dial: Arc<dyn Dial>) -> Result<Client, Failure> {
+        let mut options = ClientOptions::new(self.token()?);
+        options.reconnect.budget = Duration::from_secs(self.reconnect_for);
+        let target = Target { url: self.url.clone(), ca: self.ca.clone(), limits: options.limits.clone() };
+        let connector = move || dial.dial(target.clone());
+        Client::connect(connector, options)
+            .await
+            .map_err(|error| Failure::Connect { hint: self.hint(&error), error })
+    }
+
+    fn token(&self) -> Result<Token, Failure> {
+        if let Some(path) = &self.token_file {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| Failure::File { what: path.display().to_string(), error })?;
+            return Ok(Token::new(text.trim()));
+        }
+        self.token
+            .clone()
+            .or_else(default_token)
+            .ok_or_else(|| Failure::Usage("no token: give --token, --token-file or ARCPD_TOKEN".into()))
+    }
+
+    fn hint(&self, error: &ConnectError) -> String {
+        match error {
+            ConnectError::Dial(_) => {
+                format!("is a daemon listening at {}? (`arcpd serve`, or --url)", self.url)
+            }
+            ConnectError::Refused(_) if error.is_authentication() => {
+                "give the daemon's token by --token, --token-file or ARCPD_TOKEN".into()
+            }
+            ConnectError::Refused(_) | ConnectError::Cut(_) => format!("(at {})", self.url),
+        }
+    }
+
+    /// A command line for the same daemon, to paste.
+    pub(super) fn paste(&self, command: &str, job_id: JobId) -> String {
+        if self.url == DEFAULT_URL {
+            format!("arcpd {command} {job_id}")
+        } else {
+            format!("arcpd {command} {job_id} --url {}", self.url)
+        }
+    }
+}
+
+fn token(text: &str) -> Result<Token, std::convert::Infallible> {
+    Ok(Token::new(text.trim()))
+}
+
+/// The token of the file that `arcpd serve` makes; none where there is no such file.
+pub fn default_token() -> Option<Token> {
+    None
+}
+
+/// Ctrl-C, as often as it is pressed.
+#[derive(Debug)]
+pub struct Interrupts(mpsc::Receiver<()>);
+
+impl Interrupts {
+    /// Those of the terminal.
+    pub fn from_terminal() -> Self {
+        let (pressed, interrupts) = mpsc::channel(4);
+        tokio::spawn(async move {
+            while tokio::signal::ctrl_c().await.is_ok() {
+                // More presses than fit say nothing new.
+                let _ = pressed.try_send(());
+            }
+        });
+        Interrupts(interrupts)
+    }
+
+    /// Those that come over a channel.
+    pub fn from_channel(interrupts: mpsc::Receiver<()>) -> Self {
+        Interrupts(interrupts)
+    }
+
+    /// Waits for the next one; for ever when none can come any more.
+    pub(super) async fn next(&mut self) {
+        if self.0.recv().await.is_none() {
+            std::future::pending().await
+        }
+    }
+}
