@@ -45,7 +45,7 @@ pub(super) async fn run(args: CancelArgs, context: &mut Context) -> Result<Exit,
         let outcome = context.unless_interrupted(handle.outcome()).await?.map_err(CollectError::Cut)?;
         exit = told(args.job, outcome, context)?;
     }
-    client.close().await;
+    context.close(client).await;
     Ok(exit)
 }
 

@@ -67,7 +67,7 @@ pub(super) async fn run(args: JobsArgs, context: &mut Context) -> Result<Exit, F
             break;
         }
     }
-    client.close().await;
+    context.close(client).await;
     Ok(Exit::Success)
 }
 

@@ -18,6 +18,7 @@ mod tests;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -25,6 +26,9 @@ use self::connect::{Connection, Dial, Interrupts};
 use self::exit::{Exit, Failure};
 use self::render::Terminal;
 use crate::client::Client;
+
+/// How long a command waits for the answer to its close.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
 /// The command line of `arcpd`.
 #[derive(Debug, Parser)]
@@ -72,6 +76,13 @@ impl Context {
         self.unless_interrupted(connection.open(dial)).await?
     }
 
+    /// Ends the session; one who is in a hurry, or whose daemon does not answer, leaves without.
+    async fn close(&mut self, client: Client) {
+        let closed = tokio::time::timeout(CLOSE_WITHIN, client.close());
+        // Nothing is lost with a session that was not closed: the daemon forgets it after a while.
+        let _ = self.unless_interrupted(closed).await;
+    }
+
     async fn unless_interrupted<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Failure> {
         tokio::select! {
             done = work => Ok(done),
@@ -80,18 +91,23 @@ impl Context {
     }
 }
 
+// The futures of commands are large, and one of them is needed: they are boxed.
+async fn dispatch(command: Command, context: &mut Context) -> Result<Exit, Failure> {
+    match command {
+        // Commands of the daemon's side are dispatched here: serve, stdio, check, demo, bench.
+        Command::Submit(args) => Box::pin(submit::run(*args, context)).await,
+        Command::Watch(args) => Box::pin(watch::run(args, context)).await,
+        Command::Jobs(args) => Box::pin(jobs::run(args, context)).await,
+        Command::Cancel(args) => Box::pin(cancel::run(args, context)).await,
+        Command::Result(args) => Box::pin(result::run(args, context)).await,
+        Command::Completions(args) => completions::run(&args, context),
+    }
+}
+
 /// Runs a command to its end.
 pub async fn run(cli: Cli, dial: impl Dial, terminal: Terminal, interrupts: Interrupts) -> Exit {
     let mut context = Context { terminal, interrupts, dial: Arc::new(dial) };
-    let outcome = match cli.command {
-        // Commands of the daemon's side are dispatched here: serve, stdio, check, demo, bench.
-        Command::Submit(args) => submit::run(*args, &mut context).await,
-        Command::Watch(args) => watch::run(args, &mut context).await,
-        Command::Jobs(args) => jobs::run(args, &mut context).await,
-        Command::Cancel(args) => cancel::run(args, &mut context).await,
-        Command::Result(args) => result::run(args, &mut context).await,
-        Command::Completions(args) => completions::run(&args, &mut context),
-    };
+    let outcome = dispatch(cli.command, &mut context).await;
     match outcome {
         Ok(exit) => exit,
         Err(Failure::Closed) => Exit::Success,

@@ -45,7 +45,7 @@ pub(super) async fn run(args: ResultArgs, context: &mut Context) -> Result<Exit,
         }
     }
     sink.finish(&mut context.terminal)?;
-    client.close().await;
+    context.close(client).await;
     Ok(Exit::Success)
 }
 

@@ -75,7 +75,9 @@ pub(super) async fn run(args: SubmitArgs, context: &mut Context) -> Result<Exit,
     } else {
         follow(handle, &args.connection, Results::Collect(sink), context).await?
     };
-    client.close().await;
+    if exit != Exit::Interrupted {
+        context.close(client).await;
+    }
     Ok(exit)
 }
 

@@ -1,6 +1,7 @@
 //! The client commands against a scripted runtime.
 
 use std::io::{self, Write};
+use std::pin::Pin;
 
 use clap::CommandFactory;
 use parking_lot::Mutex;
@@ -9,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::connect::Target;
 use super::*;
-use crate::client::tests::{ALL, Peer, Server, bounded, job, network, success};
+use crate::client::tests::{ALL, Peer, Server, bounded, job, network};
 use crate::client::{Connector, DialError, Link};
 
 #[derive(Clone, Default)]
@@ -63,7 +64,10 @@ struct Ran {
     interrupt: mpsc::Sender<()>,
 }
 
-fn command(args: &str, out: Option<Box<dyn Write + Send>>) -> (impl Future<Output = Exit>, Server, Ran) {
+fn command(
+    args: &str,
+    out: Option<Box<dyn Write + Send>>,
+) -> (Pin<Box<dyn Future<Output = Exit>>>, Server, Ran) {
     let words = args.split_whitespace().chain(["--token", "t"]);
     let cli = Cli::try_parse_from(["arcpd"].into_iter().chain(words)).unwrap();
     let (connector, server) = network();
@@ -76,7 +80,7 @@ fn command(args: &str, out: Option<Box<dyn Write + Send>>) -> (impl Future<Outpu
     let ran = Ran { out: Buffer::default(), err: Buffer::default(), interrupt };
     let out = out.unwrap_or_else(|| Box::new(ran.out.clone()));
     let terminal = Terminal::new(out, Box::new(ran.err.clone()));
-    (run(cli, dial, terminal, Interrupts::from_channel(interrupts)), server, ran)
+    (Box::pin(run(cli, dial, terminal, Interrupts::from_channel(interrupts))), server, ran)
 }
 
 /// Runs a command against a script; returns its exit code, stdout and stderr.

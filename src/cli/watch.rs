@@ -30,7 +30,9 @@ pub(super) async fn run(args: WatchArgs, context: &mut Context) -> Result<Exit, 
     let since = if args.live { Since::Now } else { Since::After(args.from) };
     let handle = context.unless_interrupted(client.subscribe(args.job, since)).await??;
     let exit = follow(handle, &args.connection, Results::Inline, context).await?;
-    client.close().await;
+    if exit != Exit::Interrupted {
+        context.close(client).await;
+    }
     Ok(exit)
 }
 
