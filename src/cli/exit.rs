@@ -86,6 +86,7 @@ impl From<&RequestError> for Exit {
     fn from(error: &RequestError) -> Self {
         match error {
             RequestError::Refused(body) => refused(body),
+            RequestError::TooLarge { .. } => Exit::Usage,
             RequestError::NotNegotiated(_) | RequestError::AlreadyFollowed(_) => Exit::Refused,
             RequestError::TimedOut(_) | RequestError::Unanswered => Exit::Cut,
             RequestError::Cut(cut) => cut.into(),

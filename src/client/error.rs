@@ -52,6 +52,14 @@ pub enum RequestError {
         "the connection broke before the submit was answered; the job may exist (list the jobs to see). A submit with an idempotency key is repeated safely"
     )]
     Unanswered,
+    /// More than fits a frame.
+    #[error("the request has {bytes} bytes and a frame takes {max}; hand large inputs over by reference")]
+    TooLarge {
+        /// The size of its frame.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
     /// This client has a live handle of that job.
     #[error("this client follows {0} already; use the handle that it has")]
     AlreadyFollowed(JobId),

@@ -185,7 +185,7 @@ impl Session {
         self.last_words = None;
         self.progressed = false;
         self.liveness = Liveness::new(now);
-        self.send(now, None, &message);
+        self.send(now, &message);
     }
 
     /// A frame came.
@@ -209,6 +209,8 @@ impl Session {
                 {
                     return;
                 }
+                // An error that was not the last word did not end the connection.
+                self.last_words = None;
                 self.message(now, reply);
             }
         }
@@ -219,7 +221,7 @@ impl Session {
         match reply.message {
             Some(ServerMessage::Ping(ping)) => {
                 let pong = Pong { ping_nonce: ping.nonce, received_at: None };
-                self.send(now, None, &ClientMessage::Pong(pong));
+                self.send(now, &ClientMessage::Pong(pong));
             }
             Some(ServerMessage::Error(error)) => self.refused(now, error),
             Some(ServerMessage::Closed(closed)) => self.closed(now, closed),
@@ -343,9 +345,7 @@ impl Session {
         }
         let was_up = self.phase == Phase::Up;
         let why = match self.last_words.take() {
-            Some(body) if !body.retryable && body.code != ErrorCode::HeartbeatLost => {
-                return self.over(Cut::Refused(body));
-            }
+            Some(body) if is_final(body.code) => return self.over(Cut::Refused(body)),
             Some(body) => body.to_string(),
             None => why.to_owned(),
         };
@@ -452,7 +452,7 @@ impl Session {
 
     /// Writes a message; answers name the id that is returned. `req_` and a ULID: like no published client's, so
     /// that no runtime takes us for one of them.
-    fn send(&mut self, now: Instant, trace_id: Option<TraceId>, message: &ClientMessage) -> String {
+    fn encode(&mut self, trace_id: Option<TraceId>, message: &ClientMessage) -> (String, Bytes) {
         let id = format!("req_{}", (self.mint)());
         let session_id = match self.phase {
             Phase::Up => self.identity.as_ref().map(|identity| identity.session_id.to_string()),
@@ -460,8 +460,21 @@ impl Session {
         };
         let trace_id = trace_id.map(|trace| trace.to_string());
         let frame = encode::client_frame(&id, session_id.as_deref(), trace_id.as_deref(), message);
+        (id, frame)
+    }
+
+    fn send(&mut self, now: Instant, message: &ClientMessage) {
+        let (_, frame) = self.encode(None, message);
+        self.send_frame(now, frame);
+    }
+
+    fn send_frame(&mut self, now: Instant, frame: Bytes) {
         self.liveness.sent(now);
         self.out.push(Output::Send(frame));
-        id
     }
+}
+
+/// Whether a connection that ended with this error is better not made again.
+fn is_final(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::Unauthenticated | ErrorCode::PermissionDenied | ErrorCode::InvalidRequest)
 }

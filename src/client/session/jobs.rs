@@ -256,7 +256,7 @@ impl Session {
         let Some(track) = self.jobs.remove(&job_id) else { return };
         if !track.submitted && self.phase == Phase::Up && self.can_subscribe() {
             let message = Unsubscribe { job_id: Some(job_id.to_string()) };
-            self.send(now, None, &ClientMessage::Unsubscribe(message));
+            self.send(now, &ClientMessage::Unsubscribe(message));
         }
     }
 

@@ -104,7 +104,7 @@ impl Session {
         if self.liveness.ping_at().is_some_and(|at| now >= at) {
             self.liveness.pinged = now;
             let nonce = (self.mint)().to_string();
-            self.send(now, None, &ClientMessage::Ping(Ping { nonce, sent_at: None }));
+            self.send(now, &ClientMessage::Ping(Ping { nonce, sent_at: None }));
         }
     }
 
@@ -123,6 +123,6 @@ impl Session {
         self.liveness.acked = self.last_seq;
         self.liveness.acked_at = now;
         self.liveness.unacked_since = None;
-        self.send(now, None, &ClientMessage::Ack(Ack { last_processed_seq: self.last_seq }));
+        self.send(now, &ClientMessage::Ack(Ack { last_processed_seq: self.last_seq }));
     }
 }

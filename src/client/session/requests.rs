@@ -221,7 +221,16 @@ impl Session {
         if let Some(feature) = message.kind().feature().filter(|feature| !self.features.has(*feature)) {
             return self.not_negotiated(ticket, feature.as_str());
         }
-        let id = self.send(now, trace_id, &message);
+        let (id, frame) = self.encode(trace_id, &message);
+        let max = self.options.limits.frame_bytes;
+        if frame.len() > max {
+            // The runtime would end the connection over it, each time anew.
+            self.requests.remove(ticket);
+            let too_large = RequestError::TooLarge { bytes: frame.len(), max };
+            self.out.push(Output::Answer(ticket, Err(too_large)));
+            return;
+        }
+        self.send_frame(now, frame);
         self.requests.sent.insert(id.clone(), ticket);
         if let Some(pending) = self.requests.pending.get_mut(&ticket) {
             pending.sent_as = Some(id);

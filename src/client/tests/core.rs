@@ -161,6 +161,32 @@ fn so_many_requests_at_once_and_no_more() {
 }
 
 #[test]
+fn a_request_that_fits_no_frame_is_not_sent() {
+    let mut bench = Bench::up(1_000);
+    let input = serde_json::value::to_raw_value(&"x".repeat(1_048_575)).unwrap();
+    let submit = Box::new(echo().raw_input(input).submit);
+    bench.core.ask(bench.now, Ask::Submit { submit, trace_id: None });
+    let outputs = bench.outputs();
+    let [Output::Answer(_, Err(RequestError::TooLarge { max: 1_048_575, .. }))] = &outputs[..] else {
+        panic!("{outputs:?}")
+    };
+}
+
+#[test]
+fn only_an_error_that_was_the_last_word_says_why_a_connection_ended() {
+    let error = json!({"code": "INVALID_REQUEST", "message": "m", "retryable": false});
+    let mut bench = Bench::up(1_000);
+    bench.frame("session.error", None, error.clone());
+    bench.frame("session.pong", None, json!({"ping_nonce": "n"}));
+    bench.core.broken(bench.now, "gone");
+    assert!(!bench.core.is_over());
+    let mut bench = Bench::up(1_000);
+    bench.frame("session.error", None, error);
+    bench.core.broken(bench.now, "gone");
+    assert!(bench.core.is_over());
+}
+
+#[test]
 fn without_all_kinds_a_new_session_replays_from_the_start_and_skips_what_was_seen() {
     let mut bench = Bench::new(options());
     bench.core.connected(bench.now);
