@@ -161,6 +161,26 @@ fn so_many_requests_at_once_and_no_more() {
 }
 
 #[test]
+fn a_request_without_an_answer_times_out_and_the_session_goes_on() {
+    let mut bench = Bench::up(1_000);
+    let ask = Ask::Submit { submit: Box::new(echo().submit), trace_id: None };
+    bench.core.ask(bench.now, ask.clone());
+    let late = sent(&mut bench, "job.submit");
+    assert_eq!(bench.core.deadline(), Some(bench.now + Duration::from_secs(30)));
+    bench.later(29_999);
+    assert!(bench.outputs().is_empty());
+    bench.later(1);
+    let outputs = bench.outputs();
+    assert!(matches!(&outputs[..], [Output::Answer(1, Err(RequestError::TimedOut(_)))]), "{outputs:?}");
+    bench.frame("job.accepted", None, accepted(job(1), &late));
+    assert!(bench.outputs().is_empty(), "nobody waits for a late answer");
+    bench.core.ask(bench.now, ask);
+    let id = sent(&mut bench, "job.submit");
+    bench.frame("job.accepted", None, accepted(job(2), &id));
+    assert!(matches!(&bench.outputs()[..], [Output::Answer(2, Ok(Answer::Accepted(_)))]));
+}
+
+#[test]
 fn a_request_that_fits_no_frame_is_not_sent() {
     let mut bench = Bench::up(1_000);
     let input = serde_json::value::to_raw_value(&"x".repeat(1_048_575)).unwrap();

@@ -48,6 +48,7 @@ async fn a_result_is_put_together_and_checked() {
 async fn a_slow_handle_stops_the_reading_and_loses_nothing() {
     let mut small = options();
     small.handle_buffer = 2;
+    small.slow_handle_patience = Duration::from_secs(3_600);
     let (_client, _server, mut peer, mut handle) = following(small).await;
     for n in 1..=50 {
         peer.log(job(1), n, n).await;

@@ -170,21 +170,6 @@ async fn unknown_messages_are_ignored_and_keep_their_numbers() {
 }
 
 #[tokio::test]
-async fn a_request_without_an_answer_times_out_and_the_session_goes_on() {
-    let mut short = options();
-    short.request_timeout = Duration::from_millis(50);
-    let (client, _server, mut peer) = connected(short).await;
-    let error = bounded(client.submit(echo())).await.unwrap_err();
-    assert!(matches!(error, RequestError::TimedOut(_)));
-    peer.expect("job.submit").await;
-    let (cancelled, ()) = tokio::join!(client.cancel(job(9), None), async {
-        let cancel = peer.expect("job.cancel").await;
-        peer.refuse(Some(&cancel["id"]), "JOB_NOT_FOUND").await;
-    });
-    assert!(matches!(cancelled.unwrap_err(), RequestError::Refused(_)));
-}
-
-#[tokio::test]
 async fn a_closed_client_cuts_its_handles_and_refuses_more() {
     let (client, mut server, mut peer, mut handle) = following(options()).await;
     let ((), ()) = tokio::join!(client.close(), async {
