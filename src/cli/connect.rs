@@ -20,7 +20,7 @@ pub(super) const DEFAULT_URL: &str = "ws://127.0.0.1:7878/arcp";
 
 /// Options of every client command.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Connection")]
+#[command(next_help_heading = "Client options")]
 pub struct Connection {
     /// The daemon
     #[arg(long, env = "ARCPD_URL", default_value = DEFAULT_URL)]
@@ -28,7 +28,7 @@ pub struct Connection {
     /// The bearer token
     #[arg(long, env = "ARCPD_TOKEN", hide_env_values = true, value_parser = token)]
     pub token: Option<Token>,
-    /// A file that holds the bearer token; it goes before the environment's token
+    /// A file that holds the bearer token; it goes before any other token
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// A file with certificates (PEM) to trust beside those of the system

@@ -102,7 +102,12 @@ impl Terminal {
             JobUpdate::Missed { after, before } => {
                 self.say(&format!("-- the daemon no longer has the events between {after} and {before}"));
             }
-            JobUpdate::Ended(Outcome::Success(_)) | JobUpdate::Cut(_) => {}
+            JobUpdate::Ended(Outcome::Success(result)) => {
+                let summary = result.summary.as_deref().unwrap_or_default();
+                self.say(format!("-- ended {} {summary}", result.final_status).trim_end());
+            }
+            // The command says what it means and how to go on.
+            JobUpdate::Cut(_) => {}
             JobUpdate::Ended(Outcome::Failed(error)) => {
                 self.complain(&format!("job {}: {}", error.final_status, error.error()));
             }
@@ -222,7 +227,7 @@ pub(super) fn as_json(job_id: JobId, update: &JobUpdate) -> Value {
 }
 
 /// An object with its `type`.
-pub(super) fn tagged(kind: &str, mut object: Value) -> Value {
+fn tagged(kind: &str, mut object: Value) -> Value {
     if let Value::Object(fields) = &mut object {
         fields.insert("type".into(), kind.into());
     }

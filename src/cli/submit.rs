@@ -4,16 +4,15 @@ use std::io::Read;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
-use serde_json::json;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use super::Context;
 use super::connect::Connection;
 use super::exit::{Exit, Failure};
-use super::render::tagged;
 use super::result::Sink;
 use super::watch::{Results, follow};
-use crate::client::SubmitRequest;
+use crate::client::{JobHandle, SubmitRequest};
 use crate::wire::agent_ref::AgentRef;
 use crate::wire::id::TraceId;
 use crate::wire::time::Timestamp;
@@ -24,7 +23,7 @@ pub struct SubmitArgs {
     /// The agent, as `name` or `name@version`
     pub agent: AgentRef,
     /// The agent's input: JSON, `@FILE`, or `-` for stdin
-    #[arg(long, short, value_name = "JSON")]
+    #[arg(long, short, value_name = "JSON", allow_negative_numbers = true)]
     pub input: Option<String>,
     /// Ask for a capability, as in `fs.read=/src/**` or `cost.budget=USD:1.00`; repeatable
     #[arg(long, value_name = "NS=PATTERN", value_parser = grant)]
@@ -62,7 +61,7 @@ pub(super) async fn run(args: SubmitArgs, context: &mut Context) -> Result<Exit,
     let handle = context.unless_interrupted(client.submit(request)).await??;
     let job_id = handle.job_id();
     if context.terminal.is_json() {
-        context.terminal.line(&tagged("accepted", json!(handle.accepted())).to_string())?;
+        context.terminal.line(&accepted(&handle).to_string())?;
     } else if args.detach {
         context.terminal.line(&job_id.to_string())?;
     } else {
@@ -79,6 +78,20 @@ pub(super) async fn run(args: SubmitArgs, context: &mut Context) -> Result<Exit,
         context.close(client).await;
     }
     Ok(exit)
+}
+
+/// Field by field: what a runtime adds, credentials for one, is not for the output.
+fn accepted(handle: &JobHandle) -> Value {
+    let accepted = handle.accepted();
+    json!({
+        "type": "accepted",
+        "job_id": handle.job_id(),
+        "agent": handle.agent(),
+        "lease": accepted.map(|accepted| &accepted.lease),
+        "lease_constraints": accepted.and_then(|accepted| accepted.lease_constraints.as_ref()),
+        "accepted_at": accepted.map(|accepted| accepted.accepted_at),
+        "trace_id": accepted.and_then(|accepted| accepted.trace_id),
+    })
 }
 
 fn request(args: &SubmitArgs) -> Result<SubmitRequest, Failure> {

@@ -123,6 +123,8 @@ fn the_command_line_is_sound() {
         ("submit echo --lease fs.read=/a --lease fs.read=/b --expires-in 5", true),
         ("submit echo --lease fs.read", false),
         ("submit Echo", false),
+        ("submit echo --input -5", true),
+        ("submit echo -i -", true),
         ("submit echo --expires-in 5 --expires-at 2030-01-01T00:00:00Z", false),
         ("submit echo --expires-at tomorrow", false),
         ("submit echo --detach -o x", false),
