@@ -138,6 +138,7 @@ fn a_connection_that_achieves_nothing_does_not_refresh_the_budget() {
     let mut dials = 0;
     while bench.core.next_dial(bench.now, 1.0).is_some() {
         dials += 1;
+        assert!(dials <= 30, "the budget is a minute, and each attempt took two seconds");
         bench.now += Duration::from_secs(2);
         bench.core.connected(bench.now);
         bench.welcome(1, 1_000);
