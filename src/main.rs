@@ -1,6 +1,6 @@
 //! The `arcpd` program: parses the command line and hands over to [`arcpd::cli`].
 
-use std::process::ExitCode;
+use std::process::{ExitCode, Termination as _};
 
 fn main() -> ExitCode {
     // A process that was started to become a guarded agent does nothing else.
@@ -10,12 +10,10 @@ fn main() -> ExitCode {
     let cli = arcpd::cli::Cli::from_command_line();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            return arcpd::cli::fail(&error);
-        }
+        Err(error) => return arcpd::cli::fail(&error).report(),
     };
-    let code = runtime.block_on(arcpd::cli::run(cli));
+    let exit = runtime.block_on(cli.run());
     // A read of stdin cannot be interrupted; waiting for it would keep a finished process alive.
     runtime.shutdown_background();
-    code
+    exit.report()
 }

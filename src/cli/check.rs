@@ -7,14 +7,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::exit::Exit;
 use crate::config::load::Search;
 use crate::config::{AgentConfig, Config, Environment, Loaded, ServeArgs, Setting, Source, TlsFiles, load};
-
-/// The configuration can be used.
-pub const EXIT_OK: u8 = 0;
-
-/// The configuration has errors, or the report could not be written.
-pub const EXIT_ERRORS: u8 = 2;
 
 /// Characters of a key or value up to which the table is kept aligned.
 const COLUMN_CHARS: usize = 48;
@@ -45,14 +40,14 @@ struct Problem {
 }
 
 /// Checks the configuration: the report goes to `out`, warnings and errors to `err`. Returns the exit code:
-/// [`EXIT_OK`], also with warnings, or [`EXIT_ERRORS`].
-pub fn run(args: &CheckArgs, environment: &Environment, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+/// [`Exit::Success`], also with warnings, or [`Exit::Usage`].
+pub fn run(args: &CheckArgs, environment: &Environment, out: &mut dyn Write, err: &mut dyn Write) -> Exit {
     let report = examine(load(&args.serve, environment), environment);
     let written = if args.json { write_json(&report, out) } else { write_table(&report, out) };
     let sound = report.errors.is_empty();
     match written.and_then(|()| out.flush()).and_then(|()| write_problems(&report, err)) {
-        Ok(()) if sound => EXIT_OK,
-        Ok(()) | Err(_) => EXIT_ERRORS,
+        Ok(()) if sound => Exit::Success,
+        Ok(()) | Err(_) => Exit::Usage,
     }
 }
 
@@ -212,7 +207,7 @@ mod tests {
     }
 
     struct Ran {
-        code: u8,
+        code: Exit,
         out: String,
         err: String,
     }
@@ -237,7 +232,7 @@ mod tests {
         let path = file(&directory, "[server]\nheartbeat_interval_sec = 5\n");
         let path = path.to_str().unwrap();
         let ran = check(&["--log-level=debug"], &[("ARCPD_CONFIG", path), ("ARCPD_TOKENS", "alice=tok-a")]);
-        assert_eq!((ran.code, &*ran.err), (EXIT_OK, ""), "{}", ran.out);
+        assert_eq!((ran.code, &*ran.err), (Exit::Success, ""), "{}", ran.out);
         assert!(ran.out.starts_with(&format!("configuration file: {path}\n")), "{}", ran.out);
         assert!(ran.out.contains(&format!("  {path}  (ARCPD_CONFIG; used)\n")), "{}", ran.out);
         let words = |key: &str| -> Vec<&str> {
@@ -273,7 +268,7 @@ mod tests {
         let path = file(&directory, "[server]\nlisten = 1\n[limits]\nconnections = 0\n");
         let path = path.to_str().unwrap();
         let ran = check(&["--config", path, "--store=tape"], &[]);
-        assert_eq!(ran.code, EXIT_ERRORS);
+        assert_eq!(ran.code, Exit::Usage);
         let lines: Vec<_> = ran.err.lines().collect();
         assert_eq!(lines.len(), 3, "{}", ran.err);
         assert!(lines[0].starts_with(&format!("error: file {path} line 2: server.listen: ")), "{}", ran.err);
@@ -284,7 +279,7 @@ mod tests {
             ran.err
         );
         let missing = check(&["--config", "/nowhere/arcpd.toml"], &[]);
-        assert_eq!(missing.code, EXIT_ERRORS);
+        assert_eq!(missing.code, Exit::Usage);
         assert!(
             missing.err.starts_with("error: flag --config: cannot read /nowhere/arcpd.toml"),
             "{}",
@@ -321,10 +316,10 @@ mod tests {
         let flags = ["--config", path.to_str().unwrap()];
         fs::set_permissions(&program, fs::Permissions::from_mode(0o644)).unwrap();
         let ran = check(&flags, &vars);
-        assert_eq!((ran.code, ran.err.lines().count()), (EXIT_OK, 4), "{}", ran.err);
+        assert_eq!((ran.code, ran.err.lines().count()), (Exit::Success, 4), "{}", ran.err);
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         let ran = check(&flags, &vars);
-        assert_eq!((ran.code, ran.err.lines().count()), (EXIT_OK, 2), "{}", ran.err);
+        assert_eq!((ran.code, ran.err.lines().count()), (Exit::Success, 2), "{}", ran.err);
         assert!(
             ran.err.contains("agent nowhere@1: there is no program \"no-such-program\" in PATH"),
             "{}",
@@ -333,7 +328,7 @@ mod tests {
         assert!(ran.err.contains("agent homeless@1: dir "), "{}", ran.err);
 
         let ran = check(&[&flags[..], &["--tls-certificate=/nowhere/c", "--tls-key=/"]].concat(), &vars);
-        assert_eq!(ran.code, EXIT_ERRORS);
+        assert_eq!(ran.code, Exit::Usage);
         assert!(
             ran.err.contains("error: flag --tls-certificate: server.tls_certificate: cannot read"),
             "{}",
@@ -357,7 +352,7 @@ mod tests {
         assert!(!ran.out.contains("tok-a") && !ran.err.contains("tok-a"));
         let ran = check(&["--json", "--config", path, "--listen=x"], &[]);
         let report: Value = serde_json::from_str(&ran.out).unwrap();
-        assert_eq!(ran.code, EXIT_ERRORS);
+        assert_eq!(ran.code, Exit::Usage);
         assert_eq!(report["errors"][0]["source"], json!({ "kind": "flag", "name": "--listen" }));
         assert!(ran.err.starts_with("error: flag --listen"));
     }
@@ -376,7 +371,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let serve = ServeArgs { config: Some(file(&directory, "")), ..ServeArgs::default() };
         let args = CheckArgs { serve, json: false };
-        assert_eq!(run(&args, &Environment::default(), &mut Vec::new(), &mut Vec::new()), EXIT_OK);
-        assert_eq!(run(&args, &Environment::default(), &mut Full, &mut Vec::new()), EXIT_ERRORS);
+        assert_eq!(run(&args, &Environment::default(), &mut Vec::new(), &mut Vec::new()), Exit::Success);
+        assert_eq!(run(&args, &Environment::default(), &mut Full, &mut Vec::new()), Exit::Usage);
     }
 }

@@ -10,7 +10,9 @@ use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
 use super::exit::Failure;
+use crate::auth::token_file::read_token_file;
 use crate::client::{Client, ClientOptions, ConnectError, DialError, Link};
+use crate::config::{Environment, ServeArgs, load};
 use crate::wire::id::JobId;
 use crate::wire::limits::Limits;
 use crate::wire::session::Token;
@@ -124,7 +126,9 @@ fn token(text: &str) -> Result<Token, std::convert::Infallible> {
 
 /// The token of the file that `arcpd serve` makes; none where there is no such file.
 pub fn default_token() -> Option<Token> {
-    None
+    let loaded = load(&ServeArgs::default(), &Environment::of_process());
+    let path = loaded.outcome.ok()?.config.token_file?;
+    read_token_file(&path).ok()
 }
 
 /// Ctrl-C, as often as it is pressed.

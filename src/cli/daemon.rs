@@ -1,7 +1,6 @@
 //! From a configuration to a running daemon: what `serve`, `stdio` and `demo` have in common.
 
 use std::collections::BTreeMap;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use rand::RngExt as _;
 use secrecy::ExposeSecret as _;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::exit::Exit;
 use crate::agent::child::guard::Guard;
 use crate::agent::child::{ChildCommand, ChildHost};
 use crate::auth::token_file::{FirstToken, TokenFileError, first_token};
@@ -56,18 +56,18 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// The exit status: 2 for what the user wrote, 1 for what the machine refused.
-    pub fn exit_code(&self) -> ExitCode {
+    /// What the exit code says of it: what the user wrote is wrong, or the machine refuses it.
+    pub fn exit(&self) -> Exit {
         match self {
             StartError::Config(_)
             | StartError::Build(_)
             | StartError::Address { .. }
-            | StartError::Tls(_) => 2.into(),
+            | StartError::Tls(_) => Exit::Usage,
             StartError::Telemetry(_)
             | StartError::Token(_)
             | StartError::NoTokenFile
             | StartError::Bind(_)
-            | StartError::Process(_) => 1.into(),
+            | StartError::Process(_) => Exit::Local,
         }
     }
 }

@@ -2,11 +2,13 @@
 
 use std::process::{ExitCode, Termination};
 
+use super::daemon::StartError;
+use super::stdio::StdioError;
 use crate::client::{CollectError, ConnectError, Cut, Outcome, RequestError};
 use crate::wire::error::{ErrorBody, ErrorCode};
 use crate::wire::job::JobStatus;
 
-/// The exit codes of every client command.
+/// The exit codes of every command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
@@ -26,7 +28,7 @@ pub enum Exit {
     Refused = 6,
     /// The runtime does not know who is asking.
     Unauthenticated = 7,
-    /// A file here could not be read or written, or the result that came is not whole.
+    /// A file or address here could not be used, or the result that came is not whole.
     Local = 8,
     /// Ended by Ctrl-C.
     Interrupted = 130,
@@ -34,16 +36,16 @@ pub enum Exit {
 
 /// The exit codes as `--help` tells them.
 pub const HELP: &str = "\
-Exit codes of client commands:
+Exit codes:
     0  success
     1  the job ended in an error
-    2  wrong usage
+    2  wrong usage or configuration
     3  the job was cancelled
     4  the job ran out of time
     5  the connection is cut; the job may still run
     6  refused by the runtime
     7  not authenticated
-    8  a local file cannot be read or written, or the result is not whole
+    8  a local file or address cannot be used, or the result is not whole
   130  interrupted by Ctrl-C";
 
 impl Termination for Exit {
@@ -135,6 +137,10 @@ pub(super) enum Failure {
     /// Whoever read our output has had enough.
     #[error("the output is closed")]
     Closed,
+    #[error("{0}")]
+    Start(#[from] StartError),
+    #[error("{0}")]
+    Stdio(#[from] StdioError),
     #[error("interrupted before an answer came; a request that was sent may still be carried out")]
     Interrupted,
 }
@@ -151,6 +157,8 @@ impl Failure {
             Failure::Connect { error, .. } => error.into(),
             Failure::Request(error) => error.into(),
             Failure::Collect(error) => error.into(),
+            Failure::Start(error) | Failure::Stdio(StdioError::Start(error)) => error.exit(),
+            Failure::Stdio(StdioError::Connect(_)) => Exit::Cut,
             Failure::File { .. } | Failure::Output(_) => Exit::Local,
             Failure::Closed => Exit::Success,
             Failure::Interrupted => Exit::Interrupted,

@@ -4,12 +4,17 @@
 //! exit code says how it went: see [`exit::Exit`].
 
 pub mod cancel;
+pub mod check;
 pub mod completions;
 pub mod connect;
+pub mod daemon;
+pub mod demo;
 pub mod exit;
 pub mod jobs;
 pub mod render;
 pub mod result;
+pub mod serve;
+pub mod stdio;
 pub mod submit;
 pub mod watch;
 
@@ -22,10 +27,12 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use self::connect::{Connection, Dial, Interrupts};
+use self::connect::{Connection, Dial, Interrupts, Target};
 use self::exit::{Exit, Failure};
 use self::render::Terminal;
-use crate::client::Client;
+use crate::client::{Client, DialError, Link};
+use crate::config::{Environment, ServeArgs};
+use crate::transport::websocket::connect;
 
 /// How long a command waits for the answer to its close.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
@@ -42,7 +49,14 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    // Commands of the daemon's side stand here: serve, stdio, check, demo, bench.
+    /// Start a daemon, give it a job, and show what comes of it
+    Demo(demo::DemoArgs),
+    /// Serve clients over WebSocket
+    Serve(Box<ServeArgs>),
+    /// Serve one client on stdin and stdout
+    Stdio(Box<stdio::StdioArgs>),
+    /// Explain the configuration: every value and where it comes from
+    Check(Box<check::CheckArgs>),
     /// Submit a job and follow it to its end
     #[command(after_help = exit::HELP)]
     Submit(Box<submit::SubmitArgs>),
@@ -94,7 +108,15 @@ impl Context {
 // The futures of commands are large, and one of them is needed: they are boxed.
 async fn dispatch(command: Command, context: &mut Context) -> Result<Exit, Failure> {
     match command {
-        // Commands of the daemon's side are dispatched here: serve, stdio, check, demo, bench.
+        Command::Demo(args) => Box::pin(demo::run(args, context)).await,
+        Command::Serve(args) => {
+            Ok(Box::pin(serve::run(&args, &mut context.terminal)).await.map(|()| Exit::Success)?)
+        }
+        Command::Stdio(args) => Ok(Box::pin(stdio::run(&args)).await.map(|()| Exit::Success)?),
+        Command::Check(args) => {
+            let (out, err) = context.terminal.writers();
+            Ok(check::run(&args, &Environment::of_process(), out, err))
+        }
         Command::Submit(args) => Box::pin(submit::run(*args, context)).await,
         Command::Watch(args) => Box::pin(watch::run(args, context)).await,
         Command::Jobs(args) => Box::pin(jobs::run(args, context)).await,
@@ -102,6 +124,31 @@ async fn dispatch(command: Command, context: &mut Context) -> Result<Exit, Failu
         Command::Result(args) => Box::pin(result::run(args, context)).await,
         Command::Completions(args) => completions::run(&args, context),
     }
+}
+
+impl Cli {
+    /// What the user typed. Does not return when that makes no sense, or asks for help.
+    pub fn from_command_line() -> Self {
+        Cli::parse()
+    }
+
+    /// Runs the command on this process's terminal, over WebSocket.
+    pub async fn run(self) -> Exit {
+        run(self, dial_websocket, Terminal::standard(), Interrupts::from_terminal()).await
+    }
+}
+
+/// Says why the program cannot even begin.
+pub fn fail(error: &dyn std::error::Error) -> Exit {
+    Terminal::standard().complain(&format!("arcpd: {error}"));
+    Exit::Local
+}
+
+async fn dial_websocket(target: Target) -> Result<Link, DialError> {
+    let Target { url, ca, limits } = target;
+    let transport =
+        connect(&url, ca.as_deref(), &limits).await.map_err(|error| DialError(error.to_string()))?;
+    Ok(Link::new(transport))
 }
 
 /// Runs a command to its end.

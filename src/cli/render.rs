@@ -47,6 +47,11 @@ impl Terminal {
         self.json
     }
 
+    /// Where data and talk go, for a command that writes them itself.
+    pub(super) fn writers(&mut self) -> (&mut dyn Write, &mut dyn Write) {
+        (&mut self.out, &mut self.err)
+    }
+
     /// Writes data.
     pub(super) fn data(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         let out = &mut self.out;

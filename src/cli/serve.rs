@@ -1,17 +1,18 @@
 //! `arcpd serve`: the daemon on a socket.
 
-use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::daemon::{self, StartError};
+use super::render::Terminal;
 use crate::auth::token_file::FirstToken;
 use crate::config::{Config, ServeArgs};
 use crate::embed::Runtime;
-use crate::http::{Health, Listener, ListenerConfig};
+use crate::http::{ConnectionInfo, Health, Listener, ListenerConfig, ServerTransport};
 use crate::runtime::Peer;
 use crate::transport::tls;
 
@@ -21,30 +22,26 @@ impl Health for Runtime {
     }
 }
 
-/// Serves until told to stop. The line with the address goes to `out` once connections are accepted; what a person
-/// can paste goes to `talk`.
+/// Serves until told to stop. The line with the address is data, written once connections are accepted; what a person
+/// can paste is talk.
 ///
 /// # Errors
 /// [`StartError`] when it cannot start.
-pub async fn run(args: &ServeArgs, out: &mut dyn Write, talk: &mut dyn Write) -> Result<(), StartError> {
+pub(super) async fn run(args: &ServeArgs, terminal: &mut Terminal) -> Result<(), StartError> {
     let config = daemon::configure(args)?;
     let own = daemon::own_token(&config)?;
     let runtime = daemon::start(&config, own.as_ref())?;
     let listener = bind(&config).await?;
     let url = url_of(&config, listener.local_addr());
     // Whoever closed our stdout does not want to know; the daemon serves all the same.
-    let _ = writeln!(out, "arcpd listening on {url}").and_then(|()| out.flush());
-    let _ = hints(talk, &url, own.as_ref());
+    let _ = terminal.line(&format!("arcpd listening on {url}"));
+    if let Some(own) = &own {
+        terminal.say(&hints(&url, own));
+    }
 
     let stop = CancellationToken::new();
     let tracker = TaskTracker::new();
-    let accepting = runtime.clone();
-    let accept = move |transport, info: crate::http::ConnectionInfo| {
-        let runtime = accepting.clone();
-        let peer = Peer { name: info.peer.to_string(), dialect: info.dialect };
-        async move { runtime.serve(transport, peer).await }
-    };
-    let serving = listener.serve(accept, Arc::new(runtime.clone()), tracker.clone(), stop.clone());
+    let serving = listener.serve(accept(&runtime), Arc::new(runtime.clone()), tracker.clone(), stop.clone());
     tokio::select! {
         () = serving => {}
         told = daemon::told_to_stop() => told?,
@@ -55,6 +52,18 @@ pub async fn run(args: &ServeArgs, out: &mut dyn Write, talk: &mut dyn Write) ->
     tracker.wait().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Hands a listener's connections to a runtime.
+pub(super) fn accept(
+    runtime: &Runtime,
+) -> impl Fn(ServerTransport, ConnectionInfo) -> BoxFuture<'static, ()> + Send + Sync + 'static + use<> {
+    let runtime = runtime.clone();
+    move |transport, info| {
+        let runtime = runtime.clone();
+        let peer = Peer { name: info.peer.to_string(), dialect: info.dialect };
+        Box::pin(async move { runtime.serve(transport, peer).await })
+    }
 }
 
 async fn bind(config: &Config) -> Result<Listener, StartError> {
@@ -83,10 +92,11 @@ fn url_of(config: &Config, local: SocketAddr) -> String {
 }
 
 /// The lines to paste into another terminal.
-fn hints(talk: &mut dyn Write, url: &str, own: Option<&FirstToken>) -> std::io::Result<()> {
-    let Some(own) = own else { return Ok(()) };
+fn hints(url: &str, own: &FirstToken) -> String {
     let made = if own.new { "made a token" } else { "using the token" };
-    writeln!(talk, "No token is configured: {made} in {}", own.path.display())?;
-    writeln!(talk, "To connect from another terminal, paste:")?;
-    writeln!(talk, "  export ARCPD_URL={url} ARCPD_TOKEN=\"$(cat '{}')\"", own.path.display())
+    let path = own.path.display();
+    format!(
+        "No token is configured: {made} in {path}\nTo connect from another terminal, paste:\n  \
+         export ARCPD_URL={url} ARCPD_TOKEN=\"$(cat '{path}')\""
+    )
 }
