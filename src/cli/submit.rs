@@ -74,9 +74,8 @@ pub(super) async fn run(args: SubmitArgs, context: &mut Context) -> Result<Exit,
     } else {
         follow(handle, &args.connection, Results::Collect(sink), context).await?
     };
-    if exit != Exit::Interrupted {
-        context.close(client).await;
-    }
+    // Also when interrupted: a session that is closed gives the job to whoever has the same token, to cancel it.
+    context.close(client).await;
     Ok(exit)
 }
 

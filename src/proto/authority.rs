@@ -14,9 +14,10 @@ pub fn may_observe(principal: &Principal, owner: &Principal) -> bool {
 pub enum Steering {
     /// The asking session submitted it.
     Own,
-    /// Another session did, and it is still there or can be resumed.
+    /// Another session did, and it is there, or was cut off and can still be resumed.
     Others,
-    /// No session that submitted it is left.
+    /// Every session that submitted it has said goodbye or is past its window: then the principal may, since nobody
+    /// else could.
     Nobody,
 }
 
@@ -29,7 +30,8 @@ pub fn may_cancel(steering: Steering) -> Result<(), ErrorBody> {
         Steering::Own | Steering::Nobody => Ok(()),
         Steering::Others => Err(ErrorBody::new(
             ErrorCode::PermissionDenied,
-            "only the session that submitted the job may cancel it while that session lives; observing gives no authority",
+            "only the session that submitted the job may cancel it, until that session is closed or its resume window has \
+             passed; observing gives no authority",
         )),
     }
 }

@@ -40,6 +40,7 @@ pub struct Session {
     previous: Option<TokenHash>,
     generation: Generation,
     detached_at: Option<Timestamp>,
+    closed: bool,
     recent: VecDeque<u64>,
 }
 
@@ -56,6 +57,7 @@ impl Session {
             previous: None,
             generation: 1,
             detached_at: None,
+            closed: false,
             recent: VecDeque::new(),
         }
     }
@@ -76,6 +78,7 @@ impl Session {
         self.previous = Some(presented);
         self.current = next;
         self.detached_at = None;
+        self.closed = false;
         self.recent.clear();
         self.generation += 1;
         self.generation
@@ -96,6 +99,16 @@ impl Session {
     /// Whether the session has been without a connection for its whole window.
     pub fn expired(&self, window: Duration, now: Timestamp) -> bool {
         self.detached_at.is_some_and(|at| now.since(at) >= window)
+    }
+
+    /// Its client has said goodbye. It can be resumed all the same (§6.7).
+    pub fn close(&mut self) {
+        self.closed = true;
+    }
+
+    /// Whether its client has said goodbye and not come back.
+    pub fn closed(&self) -> bool {
+        self.closed
     }
 
     /// Whether it has a connection.

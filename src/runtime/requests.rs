@@ -46,6 +46,7 @@ pub(super) async fn handle(
         ClientMessage::ListJobs(list) => list_jobs(core, session, id, list).await,
         ClientMessage::Close(Close { reason }) => {
             let closed = Closed { reply_to: Some(id.clone()), request_id: Some(id), reason };
+            session.lock().proto.close();
             session.say(ServerMessage::Closed(closed));
             session.close(CloseReason::Done);
             Ok(())
@@ -287,7 +288,10 @@ async fn cancel_job(
 fn steering(core: &Core, own: SessionId, submitters: &[SessionId]) -> Steering {
     if submitters.contains(&own) {
         Steering::Own
-    } else if submitters.iter().any(|session| core.registry.session(*session).is_some()) {
+    } else if submitters
+        .iter()
+        .any(|session| core.registry.session(*session).is_some_and(|cell| !cell.lock().proto.closed()))
+    {
         Steering::Others
     } else {
         Steering::Nobody
