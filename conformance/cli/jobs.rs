@@ -1,0 +1,186 @@
+//! Jobs from the command line: submit, watch, list, cancel, fetch.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use super::daemon::{Daemon, Ran, Wire, arcpd, python, root};
+
+#[test]
+fn submit_streams_events_and_exits_as_the_job_does() {
+    let daemon = Daemon::start();
+    for (args, code) in [
+        (&["submit", "echo", "--input", "{\"a\":[1,null]}"][..], 0),
+        (&["submit", "failer", "--input", "{\"message\":\"boom\",\"after_events\":2}"], 1),
+        (&["submit", "sleeper", "--input", "{\"ms\":60000}", "--max-runtime", "1"], 4),
+        (&["submit", "nosuch"], 6),
+        (&["submit", "Not An Agent"], 2),
+        (&["submit", "echo", "--input", "not json"], 2),
+        (&["submit", "echo", "--token", "wrong"], 7),
+        (&["submit", "echo", "--url", "ws://127.0.0.1:1/arcp", "--reconnect-for", "0"], 5),
+    ] {
+        let ran = daemon.run(args);
+        assert_eq!(ran.code, Some(code), "{args:?}: {ran:?}");
+        assert_eq!(
+            ran.out,
+            if code == 0 { "{\"a\":[1,null]}\n" } else { "" },
+            "{args:?}: data only on stdout"
+        );
+        assert!(code == 0 || !ran.err.is_empty(), "{args:?}");
+        assert!(!ran.err.contains("tok-a"), "a token in {}", ran.err);
+    }
+}
+
+#[test]
+fn json_lines_tell_everything_in_order() {
+    let daemon = Daemon::start();
+    let ran = daemon.run(&["submit", "ticker", "--input", "{\"count\":3,\"interval_ms\":1}", "--json"]);
+    let kinds: Vec<String> =
+        ran.json().iter().map(|line| format!("{} {}", line["type"], line["body"]["current"])).collect();
+    assert_eq!(ran.code, Some(0));
+    assert_eq!(kinds[0], "\"accepted\" null", "{kinds:?}");
+    assert_eq!(kinds.last().unwrap(), "\"end\" null", "{kinds:?}");
+    assert_eq!(ran.json().len(), 5, "accepted, three events, the end: {}", ran.out);
+}
+
+#[test]
+fn a_cut_connection_is_not_an_end_and_nothing_is_missed() {
+    let daemon = Daemon::start();
+    let wire = Wire::to(&daemon);
+    let input = "{\"count\":40,\"interval_ms\":25}";
+    let mut submit = daemon.client(&["submit", "ticker", "--input", input, "--json", "--url", &wire.url]);
+    let mut child = submit.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let (mut ticks, mut cuts, mut end) = (Vec::new(), 0, serde_json::Value::Null);
+    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        let line: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+        if line["type"] == "event" {
+            ticks.push(line["body"]["current"].as_u64().unwrap());
+            if ticks.len() % 10 == 5 {
+                cuts += wire.cut();
+            }
+        } else if line["type"] == "end" {
+            end = line;
+        }
+    }
+    assert!(child.wait().unwrap().success());
+    assert!(cuts > 0, "the connection was never cut");
+    assert_eq!(ticks, (1..=40).collect::<Vec<u64>>());
+    assert_eq!(end["final_status"], "success", "{end}");
+}
+
+#[test]
+fn a_detached_job_is_listed_watched_cancelled_and_fetched() {
+    let daemon = Daemon::start();
+    let detached = |agent: &str, input: &str| {
+        let ran = daemon.run(&["submit", agent, "--input", input, "--detach", "--quiet"]);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        ran.out.trim().to_owned()
+    };
+    let sleeper = detached("sleeper", "{\"ms\":60000}");
+    let chunker = detached("chunker", "{\"chunks\":3,\"chunk_bytes\":100000}");
+    let listed = daemon.run(&["jobs", "--json", "--agent", "sleeper"]);
+    assert_eq!(listed.json()[0]["job_id"], sleeper.as_str());
+    assert!(daemon.run(&["jobs"]).out.contains(&chunker));
+
+    let cancelled = daemon.run(&["cancel", &sleeper, "--wait", "--reason", "enough"]);
+    assert_eq!(cancelled.code, Some(0), "{cancelled:?}");
+    assert_eq!(daemon.run(&["watch", &sleeper]).code, Some(3), "watching a cancelled job says so");
+    assert_eq!(daemon.run(&["cancel", &sleeper]).code, Some(6), "it cannot be cancelled twice");
+
+    let file = daemon.home.path().join("result.bin");
+    let fetched = daemon.run(&["result", &chunker, "-o", file.to_str().unwrap()]);
+    assert_eq!(fetched.code, Some(0), "{fetched:?}");
+    let wanted: Vec<u8> = (0..300_000_u32).map(|j| u8::try_from(j % 251).unwrap()).collect();
+    assert_eq!(fs::read(&file).unwrap(), wanted);
+    assert_eq!(daemon.run(&["watch", "job_01J00000000000000000000000"]).code, Some(6));
+    let foreign = daemon.run(&["watch", &chunker, "--token", "tok-b"]);
+    assert_eq!(foreign.code, Some(6), "another principal's job does not exist: {foreign:?}");
+}
+
+#[test]
+fn a_result_that_does_not_come_leaves_no_file() {
+    let daemon = Daemon::start();
+    let file = daemon.home.path().join("never");
+    let failed = daemon.run(&["submit", "failer", "-o", file.to_str().unwrap()]);
+    assert_eq!(failed.code, Some(1));
+    let left: Vec<_> =
+        fs::read_dir(daemon.home.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn the_shell_learns_the_commands() {
+    let home = tempfile::tempdir().unwrap();
+    let ran = Ran::of(arcpd(home.path()).args(["completions", "bash"]).output().unwrap());
+    assert!(ran.out.contains("complete") && ran.out.contains("submit"), "{ran:?}");
+}
+
+#[test]
+fn the_demo_reports_on_a_tree() {
+    let home = tempfile::tempdir().unwrap();
+    fs::write(home.path().join("one.rs"), "fn main() {}\n// TODO: more\n").unwrap();
+    let ran = Ran::of(arcpd(home.path()).args(["demo", "."]).stdin(Stdio::null()).output().unwrap());
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.out.contains("one.rs") && ran.out.contains("1 files"), "{}", ran.out);
+    assert!(ran.err.contains("Try next") && ran.err.contains("serve --demo-agents"), "{}", ran.err);
+}
+
+#[test]
+fn the_demo_does_without_python() {
+    let home = tempfile::tempdir().unwrap();
+    fs::write(home.path().join("one.rs"), "fn main() {}\n").unwrap();
+    let bin = home.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    // A PATH with everything that the shell twin may use, and no Python.
+    for folder in std::env::split_paths(&std::env::var_os("PATH").unwrap()) {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            if !name.to_string_lossy().starts_with("python") {
+                let _ = std::os::unix::fs::symlink(entry.path(), bin.join(name));
+            }
+        }
+    }
+    let tree = home.path().join("tree");
+    fs::create_dir(&tree).unwrap();
+    fs::write(tree.join("one.rs"), "fn main() {}\n").unwrap();
+    let mut demo = arcpd(home.path());
+    let ran = Ran::of(demo.env("PATH", &bin).args(["demo", "tree"]).stdin(Stdio::null()).output().unwrap());
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.err.contains("shell script"), "{}", ran.err);
+    assert!(ran.out.contains("one.rs"), "{}", ran.out);
+}
+
+#[test]
+fn the_agent_of_the_readme_works_as_the_readme_says() {
+    if !python("the_agent_of_the_readme_works_as_the_readme_says") {
+        return;
+    }
+    let script = root().join("examples/agents/hello.py");
+    let config = format!(
+        "[[agents]]\nname = \"hello\"\nversion = \"1.0.0\"\ncommand = [\"python3\", {:?}]\n",
+        script.to_str().unwrap()
+    );
+    let daemon = Daemon::with(&["--token", "alice=tok-a"], &config);
+    let ran = daemon.run(&["submit", "hello", "--input", "{\"name\":\"Ada\"}"]);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(0), "{\"greeting\": \"Hello, Ada!\"}\n"), "{ran:?}");
+    let refused = daemon.run(&["submit", "hello", "--input", "[1]"]);
+    assert!(refused.code == Some(1) && refused.err.contains("INVALID_REQUEST"), "{refused:?}");
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    assert!(
+        readme.contains(fs::read_to_string(script).unwrap().trim_end()),
+        "the README shows the agent as it is"
+    );
+}
+
+#[test]
+fn the_embedded_example_runs() {
+    let example =
+        std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("examples/embedded");
+    if !example.exists() {
+        eprintln!("SKIPPED the_embedded_example_runs: `cargo test` builds it, this run did not");
+        return;
+    }
+    let ran = Ran::of(std::process::Command::new(example).output().unwrap());
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.out.contains("result") && ran.out.contains("counted"), "{}", ran.out);
+}
