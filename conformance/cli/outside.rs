@@ -159,3 +159,18 @@ fn a_reader_that_has_enough_is_no_error() {
     assert_eq!(output.status.code(), Some(0), "{err}");
     assert!(!err.contains("panicked"), "{err}");
 }
+
+#[test]
+fn who_asks_twice_does_not_wait() {
+    let slow = STUBBORN.replace("cancel_grace_ms = 100", "cancel_grace_ms = 60000");
+    let daemon = Daemon::with(&["--token", "alice=tok-a"], &slow);
+    let (_client, _reading, pid) = stubborn(&daemon);
+    daemon.signal("TERM");
+    // The first one has been heard once new connections are refused.
+    let address = daemon.url.trim_start_matches("ws://").trim_end_matches("/arcp").to_owned();
+    while TcpStream::connect(&address).is_ok() {}
+    daemon.signal("TERM");
+    let (_, log) = daemon.wait();
+    assert!(log.contains("asked twice"), "{log}");
+    assert!(gone(&pid), "the agent is still there");
+}

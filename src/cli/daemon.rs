@@ -142,6 +142,21 @@ fn command(agent: &AgentConfig) -> ChildCommand {
     }
 }
 
+/// Stops a runtime in peace; who asks a second time does not get to wait.
+///
+/// # Errors
+/// When no signal handler can be installed.
+pub async fn stop(runtime: &Runtime) -> std::io::Result<()> {
+    tokio::select! {
+        () = runtime.stop() => {}
+        told = told_to_stop() => {
+            told?;
+            tracing::warn!("asked twice; leaving at once, agents are killed");
+        }
+    }
+    Ok(())
+}
+
 /// Waits for SIGINT or SIGTERM.
 ///
 /// # Errors

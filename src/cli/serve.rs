@@ -47,9 +47,7 @@ pub(super) async fn run(args: &ServeArgs, terminal: &mut Terminal) -> Result<(),
         told = daemon::told_to_stop() => told?,
     }
     stop.cancel();
-    runtime.stop().await;
-    tracker.close();
-    tracker.wait().await;
+    daemon::stop(&runtime).await?;
     tracing::info!("stopped");
     Ok(())
 }

@@ -65,7 +65,7 @@ async fn serve(args: &ServeArgs) -> Result<(), StartError> {
         () = runtime.serve(stdio(runtime.limits()), Peer::from("stdio")) => {}
         told = daemon::told_to_stop() => told?,
     }
-    runtime.stop().await;
+    daemon::stop(&runtime).await?;
     Ok(())
 }
 
