@@ -38,6 +38,8 @@ pub struct Peer {
     prefix: String,
     pub session_id: Option<String>,
     pub token: Option<String>,
+    /// The newest number that [`numbered`](Peer::numbered) took.
+    pub last_seq: u64,
 }
 
 impl Drop for Peer {
@@ -95,7 +97,7 @@ impl Peer {
             }
         });
         let prefix = format!("t{:x}", std::ptr::from_ref(&incoming) as usize);
-        Peer { outgoing, incoming, task, next_id: 0, prefix, session_id: None, token: None }
+        Peer { outgoing, incoming, task, next_id: 0, prefix, session_id: None, token: None, last_seq: 0 }
     }
 
     /// A peer whose hello was welcomed.
@@ -195,5 +197,75 @@ impl Peer {
         let accepted = self.expect("job.accepted").await;
         assert_eq!(accepted["payload"]["request_id"], id);
         accepted["payload"]["job_id"].as_str().unwrap().into()
+    }
+
+    /// A peer that asks for an old session after `last`; nothing is taken yet.
+    pub fn resuming<T: Transport>(transport: T, token: &str, last: u64) -> (Peer, String)
+    where
+        T::Reader: 'static,
+        T::Writer: 'static,
+    {
+        let mut peer = Peer::over(transport);
+        let id = peer.send("session.resume", json!({ "resume_token": token, "last_event_seq": last }));
+        (peer, id)
+    }
+
+    /// A peer that was welcomed back, and goes on after `last`.
+    pub async fn resumed<T: Transport>(transport: T, token: &str, last: u64) -> Peer
+    where
+        T::Reader: 'static,
+        T::Writer: 'static,
+    {
+        let (mut peer, _) = Peer::resuming(transport, token, last);
+        peer.welcome().await;
+        peer.last_seq = last;
+        peer
+    }
+
+    /// Sends a request and takes the next frame, which has to be of this type and name the request.
+    pub async fn ask(&mut self, kind: &str, payload: Value, answer: &str) -> Value {
+        let id = self.send(kind, payload);
+        let frame = self.expect(answer).await;
+        assert_eq!(frame["payload"]["request_id"], id, "{frame}");
+        assert_eq!(frame["payload"]["reply_to"], id, "{frame}");
+        frame["payload"].clone()
+    }
+
+    /// Sends a request that has to be refused with this code; returns the error's payload.
+    pub async fn ask_in_vain(&mut self, kind: &str, payload: Value, code: &str) -> Value {
+        let id = self.send(kind, payload);
+        self.refused(&id, code).await
+    }
+
+    /// The next frame, which has to carry the next number of this session.
+    pub async fn numbered(&mut self) -> Value {
+        let frame = self.frame().await;
+        assert_eq!(frame["event_seq"], self.last_seq + 1, "gap or duplicate: {frame}");
+        assert_eq!(frame["session_id"], self.session_id.as_deref().unwrap(), "{frame}");
+        self.last_seq += 1;
+        frame
+    }
+
+    /// The numbered frames up to the end of this job. All have to be of it.
+    pub async fn to_end(&mut self, job: &str) -> Vec<Value> {
+        let mut frames = Vec::new();
+        loop {
+            let frame = self.numbered().await;
+            assert_eq!(frame["job_id"], job, "{frame}");
+            assert_eq!(frame["payload"]["job_id"], job, "{frame}");
+            let over = frame["type"] != "job.event";
+            frames.push(frame);
+            if over {
+                return frames;
+            }
+        }
+    }
+
+    /// The next frame, which has to be the end of this job.
+    pub async fn end_of(&mut self, job: &str) -> Value {
+        let end = self.numbered().await;
+        assert_ne!(end["type"], "job.event", "{end}");
+        assert_eq!((&end["job_id"], &end["payload"]["job_id"]), (&json!(job), &json!(job)), "{end}");
+        end
     }
 }

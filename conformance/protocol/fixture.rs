@@ -1,0 +1,156 @@
+//! What the protocol tests stand on: a runtime with the demo agents, two principals and puppets, and a clock that
+//! follows tokio's, so that a paused test moves the daemon's time too.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arcpd::embed::{Builder, Runtime};
+use arcpd::http::{Health, Listener, ListenerConfig};
+use arcpd::runtime::{Ambient, System};
+use arcpd::transport::stdio::LineTransport;
+use arcpd::transport::websocket::{ClientStream, WebSocketTransport, connect};
+use arcpd::wire::limits::Limits;
+use arcpd::wire::time::Timestamp;
+use serde_json::{Value, json};
+use tokio::io::{DuplexStream, ReadHalf, WriteHalf, duplex, split};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::common::peer::{FEATURES, Peer};
+use crate::common::puppet::Puppets;
+
+/// The daemon's time as tokio tells it.
+pub struct Clock {
+    began: Timestamp,
+    start: Instant,
+    system: System,
+}
+
+impl Clock {
+    pub fn new() -> Arc<Self> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        Arc::new(Clock {
+            began: Timestamp::default().plus(now),
+            start: Instant::now(),
+            system: System::default(),
+        })
+    }
+}
+
+impl Ambient for Clock {
+    fn now(&self) -> Timestamp {
+        self.began.plus(self.start.elapsed())
+    }
+    fn random(&self) -> u128 {
+        self.system.random()
+    }
+    fn secret(&self) -> [u8; 32] {
+        self.system.secret()
+    }
+}
+
+pub struct World {
+    pub runtime: Runtime,
+    pub puppets: Puppets,
+    pub clock: Arc<Clock>,
+}
+
+impl World {
+    pub fn new() -> World {
+        World::with(Limits::default())
+    }
+
+    pub fn with(limits: Limits) -> World {
+        World::built(|builder| builder.limits(limits))
+    }
+
+    pub fn built(change: impl FnOnce(Builder) -> Builder) -> World {
+        let (puppets, clock) = (Puppets::default(), Clock::new());
+        let builder = Runtime::builder()
+            .token("alice", "tok-a")
+            .token("bob", "tok-b")
+            .demo_agents()
+            .host("puppet@1.0.0", puppets.host())
+            .ambient(clock.clone());
+        World { runtime: change(builder).start().unwrap(), puppets, clock }
+    }
+
+    /// A session of alice's with every feature.
+    pub async fn alice(&self) -> Peer {
+        Peer::welcomed(self.runtime.connect(), "tok-a", FEATURES).await
+    }
+
+    /// A session of bob's with every feature.
+    pub async fn bob(&self) -> Peer {
+        Peer::welcomed(self.runtime.connect(), "tok-b", FEATURES).await
+    }
+
+    /// A connection by lines over a pipe of this many bytes; also its raw far end.
+    pub fn lines(&self, room: usize) -> LineTransport<ReadHalf<DuplexStream>, WriteHalf<DuplexStream>> {
+        let (near, max) = (self.pipe(room), self.runtime.limits().frame_bytes);
+        let (input, output) = split(near);
+        LineTransport::new(input, output, max.max(Limits::default().frame_bytes))
+    }
+
+    /// The client's end of a connection by lines.
+    pub fn pipe(&self, room: usize) -> DuplexStream {
+        let (near, far) = duplex(room);
+        let (input, output) = split(far);
+        let theirs = LineTransport::new(input, output, self.runtime.limits().frame_bytes);
+        let runtime = self.runtime.clone();
+        tokio::spawn(async move { runtime.serve(theirs, "pipe".into()).await });
+        near
+    }
+
+    /// A listener on a free port of the loopback; returns its address. It ends with the test's runtime.
+    pub async fn listen(&self) -> std::net::SocketAddr {
+        struct Well;
+        impl Health for Well {
+            fn ready(&self) -> Result<(), String> {
+                Ok(())
+            }
+        }
+        let limits = (**self.runtime.limits()).clone();
+        let config = ListenerConfig { limits, ..ListenerConfig::default() };
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), config).await.unwrap();
+        let address = listener.local_addr();
+        let runtime = self.runtime.clone();
+        let accept = move |transport, _| {
+            let runtime = runtime.clone();
+            async move { runtime.serve(transport, "websocket".into()).await }
+        };
+        tokio::spawn(listener.serve(accept, Arc::new(Well), TaskTracker::new(), CancellationToken::new()));
+        address
+    }
+}
+
+/// A WebSocket to a listener, with room for frames beyond what the daemon takes.
+pub async fn websocket(address: std::net::SocketAddr) -> WebSocketTransport<ClientStream> {
+    let generous = Limits { frame_bytes: 8 * 1024 * 1024, ..Limits::default() };
+    connect(&format!("ws://{address}/arcp"), None, &generous).await.unwrap()
+}
+
+/// Lets the (paused) time pass.
+pub async fn pass(ms: u64) {
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+}
+
+/// A frame without what names this very exchange: two refusals that tell nothing apart are equal then.
+pub fn anonymous(frame: &Value) -> Value {
+    let mut frame = frame.clone();
+    for field in ["id", "session_id"] {
+        frame[field] = json!("…");
+    }
+    for field in ["request_id", "reply_to"] {
+        frame["payload"][field] = json!("…");
+    }
+    frame
+}
+
+/// The fields of an object, in alphabetical order.
+pub fn fields(object: &Value) -> Vec<&str> {
+    let mut names: Vec<&str> = object.as_object().unwrap().keys().map(String::as_str).collect();
+    names.sort_unstable();
+    names
+}

@@ -1,0 +1,9 @@
+//! The protocol by transcript: what is sent, and the exact frames that come back. One module per area.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod fixture;
+mod handshake;
