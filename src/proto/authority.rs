@@ -42,6 +42,15 @@ pub fn no_such_job(named: &str) -> ErrorBody {
     ErrorBody::new(ErrorCode::JobNotFound, format!("there is no job {named:?} that you may observe"))
 }
 
+/// The answer to a subscription from a position whose successor is no longer kept (§7.6).
+pub fn trimmed(from: u64, oldest: u64) -> ErrorBody {
+    let message = format!(
+        "payload.from_event_seq: what follows {from} is no longer kept, the oldest event is {oldest}; \
+         subscribe from 0 for all that is left"
+    );
+    ErrorBody::new(ErrorCode::ResumeWindowExpired, message).with("oldest", oldest)
+}
+
 /// The answer to the cancellation of a job that has ended, or is being ended for another reason.
 pub fn too_late(status: JobStatus) -> ErrorBody {
     let message = format!("the job cannot be cancelled any more; its status is {status}");

@@ -338,7 +338,7 @@ impl Stream {
                 oldest = oldest.max(self.newest + 2);
             }
         }
-        if seq + 1 < oldest || seq > self.newest {
+        if seq > self.newest || seq + 1 < oldest {
             return Err(OutOfReach { oldest: oldest.min(self.newest + 1), newest: self.newest });
         }
         Ok(())

@@ -10,7 +10,6 @@ use super::attempt;
 use super::job::JobCell;
 use super::session::{Reply, SessionCell};
 use crate::proto::authority::{self, Steering};
-use crate::proto::handshake::cannot_resume;
 use crate::proto::idempotency::Repeat;
 use crate::proto::listing::Query;
 use crate::proto::stream::Stream;
@@ -319,10 +318,7 @@ async fn subscribe_job(
         // Who follows the job already goes on where it is; who does not begins after what has passed.
         (false, _) => followed.map_or(last, |attachment| attachment.pos),
         (true, 0) => first - 1,
-        (true, from) if from + 1 < first => {
-            let error = cannot_resume();
-            return Err(error.with("oldest", first));
-        }
+        (true, from) if from.saturating_add(1) < first => return Err(authority::trimmed(from, first)),
         (true, from) => from.min(last),
     };
     let op = session.attach(&mut inner, &cell, from, false);
