@@ -21,14 +21,14 @@ use crate::common::peer::{FEATURES, Peer};
 use crate::common::puppet::Puppets;
 
 /// The daemon's time as tokio tells it.
-pub struct Clock {
+pub(crate) struct Clock {
     began: Timestamp,
     start: Instant,
     system: System,
 }
 
 impl Clock {
-    pub fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
         Arc::new(Clock {
             began: Timestamp::default().plus(now),
@@ -50,22 +50,22 @@ impl Ambient for Clock {
     }
 }
 
-pub struct World {
-    pub runtime: Runtime,
-    pub puppets: Puppets,
-    pub clock: Arc<Clock>,
+pub(crate) struct World {
+    pub(crate) runtime: Runtime,
+    pub(crate) puppets: Puppets,
+    pub(crate) clock: Arc<Clock>,
 }
 
 impl World {
-    pub fn new() -> World {
+    pub(crate) fn new() -> World {
         World::with(Limits::default())
     }
 
-    pub fn with(limits: Limits) -> World {
+    pub(crate) fn with(limits: Limits) -> World {
         World::built(|builder| builder.limits(limits))
     }
 
-    pub fn built(change: impl FnOnce(Builder) -> Builder) -> World {
+    pub(crate) fn built(change: impl FnOnce(Builder) -> Builder) -> World {
         let (puppets, clock) = (Puppets::default(), Clock::new());
         let builder = Runtime::builder()
             .token("alice", "tok-a")
@@ -77,24 +77,27 @@ impl World {
     }
 
     /// A session of alice's with every feature.
-    pub async fn alice(&self) -> Peer {
+    pub(crate) async fn alice(&self) -> Peer {
         Peer::welcomed(self.runtime.connect(), "tok-a", FEATURES).await
     }
 
     /// A session of bob's with every feature.
-    pub async fn bob(&self) -> Peer {
+    pub(crate) async fn bob(&self) -> Peer {
         Peer::welcomed(self.runtime.connect(), "tok-b", FEATURES).await
     }
 
     /// A connection by lines over a pipe of this many bytes; also its raw far end.
-    pub fn lines(&self, room: usize) -> LineTransport<ReadHalf<DuplexStream>, WriteHalf<DuplexStream>> {
+    pub(crate) fn lines(
+        &self,
+        room: usize,
+    ) -> LineTransport<ReadHalf<DuplexStream>, WriteHalf<DuplexStream>> {
         let (near, max) = (self.pipe(room), self.runtime.limits().frame_bytes);
         let (input, output) = split(near);
         LineTransport::new(input, output, max.max(Limits::default().frame_bytes))
     }
 
     /// The client's end of a connection by lines.
-    pub fn pipe(&self, room: usize) -> DuplexStream {
+    pub(crate) fn pipe(&self, room: usize) -> DuplexStream {
         let (near, far) = duplex(room);
         let (input, output) = split(far);
         let theirs = LineTransport::new(input, output, self.runtime.limits().frame_bytes);
@@ -104,7 +107,7 @@ impl World {
     }
 
     /// A listener on a free port of the loopback; returns its address. It ends with the test's runtime.
-    pub async fn listen(&self) -> std::net::SocketAddr {
+    pub(crate) async fn listen(&self) -> std::net::SocketAddr {
         struct Well;
         impl Health for Well {
             fn ready(&self) -> Result<(), String> {
@@ -126,18 +129,18 @@ impl World {
 }
 
 /// A WebSocket to a listener, with room for frames beyond what the daemon takes.
-pub async fn websocket(address: std::net::SocketAddr) -> WebSocketTransport<ClientStream> {
+pub(crate) async fn websocket(address: std::net::SocketAddr) -> WebSocketTransport<ClientStream> {
     let generous = Limits { frame_bytes: 8 * 1024 * 1024, ..Limits::default() };
     connect(&format!("ws://{address}/arcp"), None, &generous).await.unwrap()
 }
 
 /// Lets the (paused) time pass.
-pub async fn pass(ms: u64) {
+pub(crate) async fn pass(ms: u64) {
     tokio::time::sleep(Duration::from_millis(ms)).await;
 }
 
 /// A frame without what names this very exchange: two refusals that tell nothing apart are equal then.
-pub fn anonymous(frame: &Value) -> Value {
+pub(crate) fn anonymous(frame: &Value) -> Value {
     let mut frame = frame.clone();
     for field in ["id", "session_id"] {
         frame[field] = json!("…");
@@ -149,7 +152,7 @@ pub fn anonymous(frame: &Value) -> Value {
 }
 
 /// The fields of an object, in alphabetical order.
-pub fn fields(object: &Value) -> Vec<&str> {
+pub(crate) fn fields(object: &Value) -> Vec<&str> {
     let mut names: Vec<&str> = object.as_object().unwrap().keys().map(String::as_str).collect();
     names.sort_unstable();
     names

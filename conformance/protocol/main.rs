@@ -5,5 +5,11 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod features;
 mod fixture;
 mod handshake;
+mod idempotency;
+mod jobs;
+mod listing;
+mod resume;
+mod subscribe;
