@@ -10,6 +10,7 @@ use super::agent_ref::AgentRef;
 use super::error::{ErrorBody, ErrorCode};
 use super::id::{JobId, ResultId, TraceId};
 use super::lease::{Lease, LeaseConstraints};
+use super::object::optional_object;
 use super::time::Timestamp;
 
 /// Where a job stands (§7.3).
@@ -71,7 +72,7 @@ pub struct Submit {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease_request: Option<Lease>,
     /// What bounds them (§9.5).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "optional_object", skip_serializing_if = "Option::is_none")]
     pub lease_constraints: Option<LeaseConstraints>,
     /// Makes a repeated submit the same job (§7.2).
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -20,6 +20,7 @@ pub mod job;
 pub mod lease;
 pub mod limits;
 pub mod message;
+pub mod object;
 pub mod principal;
 pub mod schema;
 pub mod session;

@@ -11,6 +11,7 @@ use super::error::ErrorBody;
 use super::id::{JobId, SessionId, TraceId};
 use super::job::JobStatus;
 use super::lease::{Lease, LeaseConstraints};
+use super::object::{object, optional_object};
 use super::time::Timestamp;
 
 /// A secret text of the handshake: a bearer token (§6.1) or a resume token (§6.3). Cannot be printed.
@@ -97,16 +98,16 @@ pub struct Resume {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Hello {
     /// Who the client says it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "optional_object", skip_serializing_if = "Option::is_none")]
     pub client: Option<Software>,
     /// Its bearer token.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "optional_object", skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
     /// What it can do.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object")]
     pub capabilities: ClientCapabilities,
     /// A resume inside the hello.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "optional_object", skip_serializing_if = "Option::is_none")]
     pub resume: Option<Resume>,
     /// A resume flat in the hello: the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -134,7 +135,7 @@ pub struct ResumeRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_id: Option<String>,
     /// Not needed; where present it must be the same principal's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "optional_object", skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
 }
 
@@ -308,7 +309,7 @@ pub struct JobFilter {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ListJobs {
     /// Which jobs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "optional_object", skip_serializing_if = "Option::is_none")]
     pub filter: Option<JobFilter>,
     /// How many at most on this page; from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
