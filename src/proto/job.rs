@@ -196,7 +196,7 @@ impl Job {
     /// The attempt is over and said neither result nor error: the job ends with the reason why.
     pub fn lost(&mut self, how: &str, now: Timestamp) -> Step {
         let error = match &self.state {
-            State::Pending | State::Running => ErrorBody::new(ErrorCode::InternalError, how),
+            State::Pending | State::Running => ErrorBody::new(ErrorCode::InternalError, cut(how)),
             State::Ending(_) => return self.stopped(now),
             State::Ended(_) => return Step::default(),
         };

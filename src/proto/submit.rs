@@ -12,7 +12,7 @@ use crate::wire::error::ErrorBody;
 use crate::wire::id::{JobId, TraceId};
 use crate::wire::job::Submit;
 use crate::wire::lease::{Lease, LeaseConstraints};
-use crate::wire::limits::Limits;
+use crate::wire::limits::{ENVELOPE_HEADROOM_BYTES, Limits};
 use crate::wire::principal::Principal;
 use crate::wire::time::Timestamp;
 
@@ -79,6 +79,12 @@ impl Order {
         }
         let lease = lease_request.unwrap_or_default();
         lease.check(limits).map_err(|bad| ErrorBody::invalid(format!("payload.{bad}")))?;
+        let (bytes, max) = (json(&lease).len(), limits.frame_bytes.saturating_sub(ENVELOPE_HEADROOM_BYTES));
+        if bytes > max {
+            let message =
+                format!("payload.lease_request: expected at most {max} bytes, got {bytes}; it is echoed");
+            return Err(ErrorBody::invalid(message));
+        }
         let constraints = lease_constraints.filter(|c| c.expires_at.is_some());
         let input = input.unwrap_or_else(|| RawValue::NULL.to_owned());
         let fingerprint = fingerprint(&input, &lease, constraints.as_ref(), max_runtime_sec)

@@ -14,6 +14,9 @@ use super::limits::{ID_CHARS, Limits};
 use super::message::{ClientMessage, Request, RequestKind, ServerMessage};
 use super::session::{Close, Resume};
 
+/// Longest message of a refusal, and longest reason of a client's that is kept and comes back, in characters.
+const MESSAGE_CHARS: usize = 1_024;
+
 /// A frame that is no request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Undecodable {
@@ -51,9 +54,9 @@ pub fn client_frame(frame: &[u8], limits: &Limits) -> Result<Request, Box<Undeco
     let kind = envelope.kind.as_deref().map_or(RequestKind::Unknown, RequestKind::parse);
     let id = match text("id", envelope.id.as_deref()) {
         Ok(id) => id.to_owned(),
-        Err(message) => return Err(Undecodable::at(kind, None, message)),
+        Err(message) => return Err(Undecodable::at(kind, None, &message)),
     };
-    let refuse = |message: String| Undecodable::at(kind, Some(id.clone()), message);
+    let refuse = |message: String| Undecodable::at(kind, Some(id.clone()), &message);
     check_head(&envelope).map_err(&refuse)?;
     let trace_id = match envelope.trace_id.as_deref().map(str::parse::<TraceId>).transpose() {
         Ok(trace_id) => trace_id,
@@ -80,6 +83,17 @@ fn envelope<'a>(frame: &'a [u8], limits: &Limits) -> Result<Envelope<'a>, String
     serde_json::from_str(text).map_err(|error| format!("the frame is not an envelope: {error}"))
 }
 
+/// The id of a JSON object that is no envelope, so that its sender knows which one is refused.
+fn id_of(frame: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Named {
+        id: String,
+    }
+    let object = frame.trim_ascii_start().starts_with(b"{");
+    let Named { id } = object.then(|| serde_json::from_slice(frame).ok()).flatten()?;
+    text("id", Some(&id)).is_ok().then_some(id)
+}
+
 fn text<'a>(field: &str, value: Option<&'a str>) -> Result<&'a str, String> {
     match value {
         Some("") => Err(format!("{field}: expected a string that is not empty")),
@@ -91,6 +105,13 @@ fn text<'a>(field: &str, value: Option<&'a str>) -> Result<&'a str, String> {
         }
         Some(text) => Ok(text),
         None => Err(format!("{field}: missing; expected a string")),
+    }
+}
+
+fn shortened(text: String) -> String {
+    match text.char_indices().nth(MESSAGE_CHARS) {
+        Some((end, _)) => text[..end].into(),
+        None => text,
     }
 }
 
@@ -144,11 +165,15 @@ fn client_message(
         RequestKind::Pong => ClientMessage::Pong(typed(payload)?),
         RequestKind::Ack => ClientMessage::Ack(typed(payload)?),
         RequestKind::ListJobs => ClientMessage::ListJobs(typed(payload)?),
-        RequestKind::Close => ClientMessage::Close(typed::<Close>(payload)?),
+        RequestKind::Close => {
+            let Close { reason } = typed(payload)?;
+            ClientMessage::Close(Close { reason: reason.map(shortened) })
+        }
         RequestKind::Submit => ClientMessage::Submit(typed(payload)?),
         RequestKind::Cancel => {
             let mut cancel: super::job::Cancel = typed(payload)?;
             job_id(&mut cancel.job_id)?;
+            cancel.reason = cancel.reason.map(shortened);
             ClientMessage::Cancel(cancel)
         }
         RequestKind::Subscribe => {

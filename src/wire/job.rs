@@ -113,7 +113,7 @@ pub struct Cancel {
     /// The job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_id: Option<String>,
-    /// Why; handed to the agent.
+    /// Why; handed to the agent. The first 1,024 characters are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }

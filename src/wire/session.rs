@@ -361,7 +361,7 @@ pub struct Jobs {
 /// `session.close`, and `session.bye` of other clients (§6.7).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Close {
-    /// Why; free text.
+    /// Why; free text, of which the first 1,024 characters are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
