@@ -1,9 +1,11 @@
 //! One execution of a job by one agent: started, fed, stopped in time, and brought to an end.
 
 use std::future::pending;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 use super::Core;
@@ -15,6 +17,9 @@ use crate::wire::time::Timestamp;
 
 /// How much longer than its own deadlines a host may take before its attempt is dropped, in milliseconds.
 const HOST_SLACK_MS: u64 = 1_000;
+
+/// How an agent was lost whose host is at fault.
+const PANICKED: &str = "was lost: its host panicked";
 
 struct Port {
     core: Arc<Core>,
@@ -43,7 +48,11 @@ pub(super) async fn run(core: Arc<Core>, job: Arc<JobCell>, host: Arc<dyn AgentH
     let (stopper, mut stopped) = Stopper::new();
     if job.start(stopper, core.ambient.now()) {
         let port = Arc::new(Port { core: core.clone(), job: job.clone() });
-        let mut running = host.run(order(&core, &job), port, stopped.clone());
+        // A host that panics costs its own job.
+        let (start, stop) = (order(&core, &job), stopped.clone());
+        let attempt = AssertUnwindSafe(async move { host.run(start, port, stop).await }).catch_unwind();
+        let mut running =
+            Box::pin(attempt.map(|end| end.unwrap_or_else(|_| AttemptEnd::Lost(PANICKED.into()))));
         let limits = &core.limits;
         let overtime = Duration::from_millis(2 * limits.kill_grace_ms + HOST_SLACK_MS);
         let mut give_up = None;
