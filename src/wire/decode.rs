@@ -33,14 +33,10 @@ pub struct Undecodable {
 }
 
 impl Undecodable {
-    fn at(kind: RequestKind, request_id: Option<String>, message: impl Into<String>) -> Box<Self> {
-        Box::new(Undecodable {
-            kind,
-            request_id,
-            trace_id: None,
-            agent: None,
-            error: ErrorBody::invalid(message),
-        })
+    /// The message may quote what came; its beginning is enough.
+    fn at(kind: RequestKind, request_id: Option<String>, message: &str) -> Box<Self> {
+        let error = ErrorBody::invalid(shortened(message.into()));
+        Box::new(Undecodable { kind, request_id, trace_id: None, agent: None, error })
     }
 }
 
@@ -49,8 +45,8 @@ impl Undecodable {
 /// # Errors
 /// [`Undecodable`] with `INVALID_REQUEST`, and the request's id where it has one.
 pub fn client_frame(frame: &[u8], limits: &Limits) -> Result<Request, Box<Undecodable>> {
-    let envelope =
-        envelope(frame, limits).map_err(|message| Undecodable::at(RequestKind::Unknown, None, message))?;
+    let envelope = envelope(frame, limits)
+        .map_err(|message| Undecodable::at(RequestKind::Unknown, id_of(frame), &message))?;
     let kind = envelope.kind.as_deref().map_or(RequestKind::Unknown, RequestKind::parse);
     let id = match text("id", envelope.id.as_deref()) {
         Ok(id) => id.to_owned(),
