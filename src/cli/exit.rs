@@ -2,6 +2,7 @@
 
 use std::process::{ExitCode, Termination};
 
+use super::bench::BenchError;
 use super::daemon::StartError;
 use super::stdio::StdioError;
 use crate::client::{CollectError, ConnectError, Cut, Outcome, RequestError};
@@ -140,6 +141,8 @@ pub(super) enum Failure {
     #[error("{0}")]
     Start(#[from] StartError),
     #[error("{0}")]
+    Bench(#[from] BenchError),
+    #[error("{0}")]
     Stdio(#[from] StdioError),
     #[error("interrupted before an answer came; a request that was sent may still be carried out")]
     Interrupted,
@@ -159,6 +162,8 @@ impl Failure {
             Failure::Collect(error) => error.into(),
             Failure::Start(error) | Failure::Stdio(StdioError::Start(error)) => error.exit(),
             Failure::Stdio(StdioError::Connect(_)) => Exit::Cut,
+            Failure::Bench(BenchError::Url { .. }) => Exit::Usage,
+            Failure::Bench(_) => Exit::Local,
             Failure::File { .. } | Failure::Output(_) => Exit::Local,
             Failure::Closed => Exit::Success,
             Failure::Interrupted => Exit::Interrupted,

@@ -3,6 +3,7 @@
 //! Data goes to stdout, talk to stderr; with `--json` every event and every end is one JSON object per line. The
 //! exit code says how it went: see [`exit::Exit`].
 
+pub mod bench;
 pub mod cancel;
 pub mod check;
 pub mod completions;
@@ -71,6 +72,8 @@ pub enum Command {
     /// Write a job's result
     #[command(after_help = exit::HELP)]
     Result(result::ResultArgs),
+    /// Measure how fast a daemon is
+    Bench(Box<bench::BenchArgs>),
     /// Write shell completions
     Completions(completions::CompletionsArgs),
 }
@@ -122,6 +125,10 @@ async fn dispatch(command: Command, context: &mut Context) -> Result<Exit, Failu
         Command::Jobs(args) => Box::pin(jobs::run(args, context)).await,
         Command::Cancel(args) => Box::pin(cancel::run(args, context)).await,
         Command::Result(args) => Box::pin(result::run(args, context)).await,
+        Command::Bench(args) => {
+            let (out, err) = context.terminal.writers();
+            Ok(Box::pin(bench::run(&args, out, err)).await.map(|()| Exit::Success)?)
+        }
         Command::Completions(args) => completions::run(&args, context),
     }
 }
