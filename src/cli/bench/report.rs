@@ -189,14 +189,13 @@ fn number(value: f64) -> String {
         return format!("{value:.1}");
     }
     let digits = format!("{value:.0}");
-    let grouped = digits.bytes().enumerate().fold(String::new(), |mut text, (at, digit)| {
+    digits.bytes().enumerate().fold(String::new(), |mut text, (at, digit)| {
         if at > 0 && (digits.len() - at) % 3 == 0 {
             text.push(' ');
         }
         text.push(digit.into());
         text
-    });
-    grouped
+    })
 }
 
 #[cfg(test)]
