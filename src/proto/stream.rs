@@ -3,7 +3,7 @@
 //! Payloads are not kept here. A stream is a list of extents — runs of one job's positions — so a burst of any
 //! size costs one entry, and the same numbers can be sent again by anybody who has the journal.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
@@ -134,6 +134,8 @@ pub struct Stream {
     bytes: usize,
     extents: VecDeque<Extent>,
     attachments: BTreeMap<JobId, Attachment>,
+    /// The attachments that are done.
+    done: BTreeSet<JobId>,
 }
 
 impl Stream {
@@ -172,7 +174,7 @@ impl Stream {
 
     /// How many jobs are still followed.
     pub fn followed_count(&self) -> usize {
-        self.attachments.values().filter(|a| !a.done).count()
+        self.attachments.len() - self.done.len()
     }
 
     /// Follows a job from after `pos`. A second attachment to a job is the same one, moved to `pos`; a submitter
@@ -182,9 +184,11 @@ impl Stream {
         attachment.pos = pos;
         attachment.submitter |= submitter;
         attachment.done = false;
-        let done: Vec<JobId> = self.attachments.iter().filter(|(_, a)| a.done).map(|(job, _)| *job).collect();
-        for old in done.iter().take(done.len().saturating_sub(remembered)) {
-            self.attachments.remove(old);
+        self.done.remove(&job);
+        while self.done.len() > remembered
+            && let Some(old) = self.done.pop_first()
+        {
+            self.attachments.remove(&old);
         }
     }
 
@@ -198,6 +202,9 @@ impl Stream {
     /// Stops following a job, unless the session submitted it. Says whether anything changed.
     pub fn detach(&mut self, job: JobId) -> bool {
         let observed = self.attachments.get(&job).is_some_and(|a| !a.submitter);
+        if observed {
+            self.done.remove(&job);
+        }
         observed && self.attachments.remove(&job).is_some()
     }
 
@@ -222,11 +229,13 @@ impl Stream {
         if to <= attachment.pos {
             // Who begins after the end of a job that is over has nothing to wait for.
             attachment.done = tail.ended();
+            self.done.extend(attachment.done.then_some(job));
             return Ok(false);
         }
         let ranges = tail.visible(attachment.pos + 1, to, features);
         attachment.pos = to;
         attachment.done = tail.ended() && to == tail.last();
+        self.done.extend(attachment.done.then_some(job));
         for (first_pos, last_pos) in ranges {
             out.push(self.give(Piece::Run { job, first_pos, len: last_pos - first_pos + 1 }));
         }
