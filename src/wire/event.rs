@@ -111,9 +111,12 @@ impl EventKind {
 }
 
 fn shape<'a, T: Deserialize<'a>>(body: &'a RawValue) -> Result<T, String> {
-    let mut json = serde_json::Deserializer::from_str(body.get());
-    serde_path_to_error::deserialize(&mut json)
-        .map_err(|error| format!("body.{}: {}", error.path(), error.inner()))
+    // The path to the wrong field is looked for only when there is one.
+    serde_json::from_str(body.get()).or_else(|_| {
+        let mut json = serde_json::Deserializer::from_str(body.get());
+        serde_path_to_error::deserialize(&mut json)
+            .map_err(|error| format!("body.{}: {}", error.path(), error.inner()))
+    })
 }
 
 fn is_vendor(name: &str) -> bool {
