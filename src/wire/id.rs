@@ -31,6 +31,12 @@ macro_rules! id {
             pub fn new(at_millis: u64, random: u128) -> Self {
                 $name(Ulid::from_parts(at_millis, random))
             }
+
+            /// Appends the text form.
+            pub fn push_to(&self, text: &mut String) {
+                text.push_str($prefix);
+                text.push_str(self.0.array_to_str(&mut [0; ulid::ULID_LEN]));
+            }
         }
 
         impl fmt::Display for $name {
