@@ -1,8 +1,10 @@
 //! The sending side of a connection: one cursor over the session's stream, for replay and live alike.
 
 use std::collections::HashMap;
-use std::future::{Future, pending};
+use std::future::{Future, pending, poll_fn};
 use std::io;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -87,7 +89,13 @@ impl<W: FrameWriter> Outbox<W> {
 }
 
 async fn within(patience: Duration, write: impl Future<Output = io::Result<()>>) -> Result<(), CloseReason> {
-    match timeout(patience, write).await {
+    let mut write = pin!(write);
+    // Most writes are done at once, and need no timer.
+    let written = match poll_fn(|cx| Poll::Ready(write.as_mut().poll(cx))).await {
+        Poll::Ready(written) => Ok(written),
+        Poll::Pending => timeout(patience, write).await,
+    };
+    match written {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) => Err(CloseReason::Done),
         Err(_) => Err(CloseReason::TooSlow),
