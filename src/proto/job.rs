@@ -11,6 +11,7 @@
 //! ```
 //! Every way ends in `Ended`, which is entered exactly once and never left.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -436,12 +437,22 @@ impl Job {
     }
 }
 
+/// Bytes of an event's payload beside its kind and body.
+const EVENT_HEAD_BYTES: usize = 96;
+
 /// The payload of an event (§8.1), spliced around a body that is JSON already.
 pub fn event_payload(kind: &str, ts: Timestamp, job_id: &str, body: &[u8]) -> Bytes {
     // Kinds have been checked to need no escaping, and so have ids and instants.
-    let head = format!(r#"{{"kind":"{kind}","ts":"{ts}","job_id":"{job_id}","body":"#);
-    let mut payload = Vec::with_capacity(head.len() + body.len() + 1);
-    payload.extend_from_slice(head.as_bytes());
+    let mut payload = String::with_capacity(EVENT_HEAD_BYTES + kind.len() + body.len());
+    for piece in [r#"{"kind":""#, kind, r#"","ts":""#] {
+        payload.push_str(piece);
+    }
+    // Writing to a String cannot fail.
+    let _ = write!(payload, "{ts}");
+    for piece in [r#"","job_id":""#, job_id, r#"","body":"#] {
+        payload.push_str(piece);
+    }
+    let mut payload = payload.into_bytes();
     payload.extend_from_slice(body);
     payload.push(b'}');
     payload.into()
