@@ -54,21 +54,25 @@ pub(super) async fn serve<T: Transport>(core: Arc<Core>, transport: T, peer: Pee
     let Peer { name: peer, dialect: wanted } = peer;
     let (mut reader, writer) = transport.split();
     let mut outbox = Outbox::new(writer, Duration::from_millis(core.limits.send_timeout_ms));
+    // Boxed, so that what the handshake needs is not kept for as long as the connection; so with the refusal.
     let opened = tokio::select! {
-        opened = open(&core, &mut reader, wanted.as_deref()) => opened,
+        opened = Box::pin(open(&core, &mut reader, wanted.as_deref())) => opened,
         () = core.stopping.cancelled() => return outbox.close(CloseReason::GoingAway).await,
     };
     let (link, welcome) = match opened {
         Ok(Some(opened)) => opened,
         Ok(None) => return,
-        Err(turned) => return turn_away(&core, outbox, turned, &peer).await,
+        Err(turned) => return Box::pin(turn_away(&core, outbox, turned, &peer)).await,
     };
     let session = &link.session;
     tracing::info!(
         session = %session.id, principal = %session.principal, peer, dialect = link.dialect.name(),
         resumed = link.generation > 1, "connected"
     );
-    let reason = match outbox.say(&link, &ServerMessage::Welcome(welcome)).await {
+    let welcome = ServerMessage::Welcome(welcome);
+    let welcomed = outbox.say(&link, &welcome).await;
+    drop(welcome);
+    let reason = match welcomed {
         Err(reason) => reason,
         Ok(()) => tokio::select! {
             reason = writer::write(&link, &mut outbox) => reason,
