@@ -2,7 +2,7 @@
 //! matter of tests.
 
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -11,10 +11,6 @@ fn bench(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_arcpd"));
     command.arg("bench").args(args).env_remove("ARCPD_TOKEN").stdin(Stdio::null());
     command
-}
-
-fn run(args: &[&str]) -> Output {
-    bench(args).output().unwrap()
 }
 
 /// The processes that this one's child with that id started, by the environment that they share.
@@ -64,7 +60,7 @@ fn every_measurement_has_its_figures_and_no_process_is_left() {
 
 #[test]
 fn one_measurement_is_a_table() {
-    let output = run(&["--only", "stream", "--scale", "0.001", "--rounds", "1"]);
+    let output = bench(&["--only", "stream", "--scale", "0.001", "--rounds", "1"]).output().unwrap();
     let table = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(table.lines().count(), 3, "{table}");
@@ -81,7 +77,7 @@ fn daemons_elsewhere_and_senseless_sizes_are_refused() {
         (&["--rounds", "0"], "1..=100"),
         (&["--only", "speed"], "speed"),
     ] {
-        let output = run(args);
+        let output = bench(args).output().unwrap();
         let talk = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && output.stdout.is_empty(), "{args:?}");
         assert!(talk.contains(says), "{args:?}: {talk}");
