@@ -364,3 +364,25 @@ proptest! {
         });
     }
 }
+
+#[tokio::test]
+async fn a_place_beyond_all_numbers_is_only_the_end() {
+    let puppets = Puppets::default();
+    let runtime = Runtime::builder().token("alice", "tok-a").host("puppet@1.0.0", puppets.host());
+    let runtime = runtime.start().unwrap();
+    let mut peer = Peer::welcomed(runtime.connect(), "tok-a", FEATURES).await;
+    let job = peer.submit(json!({ "agent": "puppet" })).await;
+    puppets.log(&job, "1").await.unwrap();
+    peer.expect("job.event").await;
+    let mut observer = Peer::welcomed(runtime.connect(), "tok-a", FEATURES).await;
+    observer.send("job.subscribe", json!({ "job_id": job, "history": true, "from_event_seq": u64::MAX }));
+    let subscribed = observer.expect("job.subscribed").await;
+    assert_eq!(subscribed["payload"]["subscribed_from"], 1);
+    let token = observer.token.clone();
+    drop(observer);
+    let mut again = Peer::over(runtime.connect());
+    let resume = json!({ "resume_token": token, "last_event_seq": u64::MAX });
+    let request = again.send("session.resume", resume);
+    again.refused(&request, "RESUME_WINDOW_EXPIRED").await;
+    runtime.stop().await;
+}

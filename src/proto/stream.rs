@@ -225,13 +225,13 @@ impl Stream {
         if attachment.pos + 1 < tail.first() {
             return Err(Lost { job, pos: attachment.pos, oldest: tail.first() });
         }
-        let to = tail.last().min(attachment.pos.saturating_add(max));
-        if to <= attachment.pos {
+        if tail.last() <= attachment.pos {
             // Who begins after the end of a job that is over has nothing to wait for.
             attachment.done = tail.ended();
             self.done.extend(attachment.done.then_some(job));
             return Ok(false);
         }
+        let to = tail.last().min(attachment.pos.saturating_add(max));
         let ranges = tail.visible(attachment.pos + 1, to, features);
         attachment.pos = to;
         attachment.done = tail.ended() && to == tail.last();
@@ -398,6 +398,14 @@ mod tests {
     }
 
     #[test]
+    fn no_room_for_numbers_is_not_the_end() {
+        let mut stream = Stream::default();
+        stream.attach(job(1), 0, true, 8);
+        assert_eq!(stream.number(job(1), &tail(2, true), ALL, 0, &mut Vec::new()), Ok(true));
+        assert_eq!(number(&mut stream, 1, &tail(2, true)).len(), 1, "the end is still to come");
+    }
+
+    #[test]
     fn a_slice_begins_and_ends_inside_extents() {
         let mut stream = Stream::default();
         stream.attach(job(1), 0, true, 8);
@@ -418,7 +426,9 @@ mod tests {
         assert_eq!(stream.reaches(4, all), Ok(()));
         assert_eq!(stream.reaches(10, all), Ok(()), "a client that is caught up is welcome");
         assert_eq!(stream.reaches(3, all), Err(OutOfReach { oldest: 5, newest: 10 }));
-        assert_eq!(stream.reaches(11, all), Err(OutOfReach { oldest: 5, newest: 10 }));
+        for beyond in [11, u64::MAX] {
+            assert_eq!(stream.reaches(beyond, all), Err(OutOfReach { oldest: 5, newest: 10 }));
+        }
         assert!(stream.ack(11).is_err());
         stream.evict(Window { events: 2, bytes: usize::MAX });
         assert_eq!(stream.reaches(7, all), Err(OutOfReach { oldest: 9, newest: 10 }));

@@ -318,7 +318,7 @@ async fn subscribe_job(
         // Who follows the job already goes on where it is; who does not begins after what has passed.
         (false, _) => followed.map_or(last, |attachment| attachment.pos),
         (true, 0) => first - 1,
-        (true, from) if from.saturating_add(1) < first => return Err(authority::trimmed(from, first)),
+        (true, from) if from < first - 1 => return Err(authority::trimmed(from, first)),
         (true, from) => from.min(last),
     };
     let op = session.attach(&mut inner, &cell, from, false);
