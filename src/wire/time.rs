@@ -20,9 +20,14 @@ pub struct Timestamp(i64);
 pub struct NotAnInstant(pub String);
 
 impl Timestamp {
-    /// The instant `micros` microseconds after the Unix epoch.
+    /// The first instant that can be written: the year 0.
+    pub const FIRST: Timestamp = Timestamp(-62_167_219_200_000_000);
+    /// The last instant that can be written: the end of the year 9999.
+    pub const LAST: Timestamp = Timestamp(253_402_300_799_999_999);
+
+    /// The instant `micros` microseconds after the Unix epoch, or the nearest that can be written.
     pub fn from_micros(micros: i64) -> Self {
-        Timestamp(micros)
+        Timestamp(micros).clamp(Self::FIRST, Self::LAST)
     }
 
     /// Microseconds since the Unix epoch.
@@ -35,9 +40,9 @@ impl Timestamp {
         u64::try_from(self.0 / 1_000).unwrap_or(0)
     }
 
-    /// The instant `by` later; stays at the end of time when there is no later one.
+    /// The instant `by` later; stays at [`LAST`](Self::LAST) when there is no later one.
     pub fn plus(self, by: Duration) -> Self {
-        Timestamp(self.0.saturating_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)))
+        Timestamp::from_micros(self.0.saturating_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)))
     }
 
     /// How long ago `earlier` was; zero when it is not earlier.
@@ -100,12 +105,15 @@ impl JsonSchema for Timestamp {
         "Timestamp".into()
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "format": "date-time", "pattern": "[Zz]$" })
+        let pattern = r"^\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d+)?[Zz]$";
+        json_schema!({ "type": "string", "format": "date-time", "pattern": pattern })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -131,5 +139,40 @@ mod tests {
         assert_eq!(at.to_string(), "2026-11-06T21:20:00.123456Z");
         assert_eq!(Timestamp::from_micros(-1).to_string(), "1969-12-31T23:59:59.999999Z");
         assert_eq!(Timestamp::default().to_string(), "1970-01-01T00:00:00.000000Z");
+    }
+
+    #[test]
+    fn the_end_of_time_is_not_written_as_its_beginning() {
+        let at = Timestamp::from_micros(1).plus(Duration::MAX);
+        assert_eq!((at, at.to_string().as_str()), (Timestamp::LAST, "9999-12-31T23:59:59.999999Z"));
+        assert_eq!(Timestamp::from_micros(i64::MIN).to_string(), "0000-01-01T00:00:00.000000Z");
+    }
+
+    proptest! {
+        #[test]
+        fn an_instant_is_read_as_it_is_written(micros in prop_oneof![
+            any::<i64>(),
+            Timestamp::FIRST.0..Timestamp::LAST.0,
+            -2_000_000..2_000_000_i64,
+        ]) {
+            let at = Timestamp::from_micros(micros);
+            prop_assert_eq!(Timestamp::parse(&at.to_string()), Ok(at));
+        }
+
+        #[test]
+        fn written_instants_sort_like_instants(a in any::<i64>(), b in any::<i64>()) {
+            let (a, b) = (Timestamp::from_micros(a), Timestamp::from_micros(b));
+            prop_assert_eq!(a.cmp(&b), a.to_string().cmp(&b.to_string()));
+            prop_assert_eq!(a.max(b).since(a.min(b)).as_micros(), u128::from(a.0.abs_diff(b.0)));
+            prop_assert_eq!(a.min(b).since(a.max(b)), Duration::ZERO);
+            prop_assert_eq!(a.min(b).plus(a.max(b).since(a.min(b))), a.max(b));
+        }
+
+        #[test]
+        fn any_text_is_an_instant_or_refused(text in "[0-9TtZz:.+ -]{0,40}") {
+            if let Ok(at) = Timestamp::parse(&text) {
+                prop_assert_eq!(Timestamp::parse(&at.to_string()), Ok(at));
+            }
+        }
     }
 }
