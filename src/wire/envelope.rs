@@ -59,12 +59,15 @@ impl<'de: 'a, 'a> Deserialize<'de> for Envelope<'a> {
                         "session_id" => &mut envelope.session_id,
                         "trace_id" => &mut envelope.trace_id,
                         "job_id" => &mut envelope.job_id,
-                        "event_seq" => {
-                            envelope.event_seq = raw_or_null(&mut map)?;
-                            continue;
-                        }
-                        "payload" => {
-                            envelope.payload = raw_or_null(&mut map)?;
+                        "event_seq" | "payload" => {
+                            let slot = match &*key {
+                                "payload" => &mut envelope.payload,
+                                _ => &mut envelope.event_seq,
+                            };
+                            if slot.is_some() {
+                                return Err(twice(&key));
+                            }
+                            *slot = raw_or_null(&mut map)?;
                             continue;
                         }
                         _ => {
@@ -73,7 +76,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Envelope<'a> {
                         }
                     };
                     if slot.is_some() {
-                        return Err(A::Error::custom(format!("the field {key} stands twice")));
+                        return Err(twice(&key));
                     }
                     *slot = map.next_value::<Option<Text<'de>>>()?.map(|text| text.0);
                 }
@@ -82,6 +85,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Envelope<'a> {
         }
         deserializer.deserialize_map(Fields)
     }
+}
+
+fn twice<E: serde::de::Error>(key: &str) -> E {
+    E::custom(format!("the field {key} stands twice"))
 }
 
 fn raw_or_null<'de, A: MapAccess<'de>>(map: &mut A) -> Result<Option<&'de RawValue>, A::Error> {
@@ -142,7 +149,14 @@ mod tests {
 
     #[test]
     fn a_field_that_stands_twice_and_ten_thousand_fields_are_refused() {
-        assert!(serde_json::from_str::<Envelope<'_>>(r#"{"id":"a","id":"b"}"#).is_err());
+        for twice in [
+            r#"{"id":"a","id":"b"}"#,
+            r#"{"payload":{},"payload":{"a":1}}"#,
+            r#"{"event_seq":1,"event_seq":2}"#,
+        ] {
+            let error = serde_json::from_str::<Envelope<'_>>(twice).unwrap_err();
+            assert!(error.to_string().contains("stands twice"), "{twice}: {error}");
+        }
         let many: String = (0..10_000).map(|i| format!("\"k{i}\":1,")).collect();
         let error = serde_json::from_str::<Envelope<'_>>(&format!("{{{many}\"id\":\"a\"}}")).unwrap_err();
         assert!(error.to_string().contains("at most 64"), "{error}");
