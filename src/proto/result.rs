@@ -93,15 +93,15 @@ impl ResultStream {
     /// # Errors
     /// [`BrokenContract`] when it is larger than a result may be.
     pub fn cut(&mut self, json: &str, limits: &Limits) -> Result<Vec<ResultChunk>, BrokenContract> {
-        let max = CUT_BYTES.min(limits.chunk_bytes);
+        let max = CUT_BYTES.min(limits.chunk_bytes).max(1);
         let mut chunks = Vec::with_capacity(json.len() / max + 1);
         let mut rest = json;
         while !rest.is_empty() {
-            let mut at = rest.len().min(max);
-            while !rest.is_char_boundary(at) {
-                at -= 1;
-            }
-            let (piece, tail) = rest.split_at(at.max(1));
+            // At least one character: a limit below that refuses it as a chunk.
+            let first = rest.chars().next().map_or(0, char::len_utf8);
+            let fits = (first..=max.min(rest.len())).rev().find(|at| rest.is_char_boundary(*at));
+            let at = fits.unwrap_or(first);
+            let (piece, tail) = rest.split_at(at);
             rest = tail;
             let chunk =
                 PortChunk { data: piece.into(), encoding: ChunkEncoding::Utf8, more: !rest.is_empty() };
@@ -113,6 +113,8 @@ impl ResultStream {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn chunk(data: &str, encoding: ChunkEncoding, more: bool) -> PortChunk {
@@ -142,6 +144,61 @@ mod tests {
         assert!(stream.chunk(chunk("aaaaa", ChunkEncoding::Utf8, true), &limits).is_err());
         assert!(stream.chunk(chunk("aaaa", ChunkEncoding::Utf8, true), &limits).is_ok());
         assert!(stream.chunk(chunk("aaa", ChunkEncoding::Utf8, true), &limits).is_err());
+    }
+
+    #[test]
+    fn a_limit_smaller_than_a_character_refuses_and_cuts_none_in_two() {
+        for chunk_bytes in 0..=2 {
+            let limits = Limits { chunk_bytes, ..Limits::default() };
+            assert!(ResultStream::new(ResultId::new(1, 1)).cut("😀", &limits).is_err(), "{chunk_bytes}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_are_small_whole_and_the_text_again(
+            text in "(a|\"|é|日|😀){0,60}", chunk_bytes in 1..20_usize, result_bytes in 0..200_u64,
+        ) {
+            let limits = Limits { chunk_bytes, result_bytes, ..Limits::default() };
+            let mut stream = ResultStream::new(ResultId::new(1, 1));
+            match stream.cut(&text, &limits) {
+                Ok(chunks) => {
+                    prop_assert_eq!(chunks.iter().map(|chunk| chunk.data.as_str()).collect::<String>(), text.as_str());
+                    prop_assert_eq!(stream.reference().1, text.len() as u64);
+                    for (seq, chunk) in chunks.iter().enumerate() {
+                        prop_assert!((1..=chunk_bytes).contains(&chunk.data.len()));
+                        prop_assert_eq!((chunk.chunk_seq, chunk.more), (seq as u64, seq + 1 < chunks.len()));
+                    }
+                    prop_assert!(stream.close().is_none());
+                }
+                Err(_) => {
+                    let wide = text.chars().any(|char| char.len_utf8() > chunk_bytes);
+                    prop_assert!(wide || text.len() as u64 > result_bytes);
+                }
+            }
+        }
+
+        #[test]
+        fn refused_chunks_leave_the_stream_as_it_was(
+            chunks in proptest::collection::vec(("[A-Za-z=]{0,12}", any::<bool>(), 0..8_u8), 0..12),
+        ) {
+            let limits = Limits { chunk_bytes: 8, result_bytes: 24, ..Limits::default() };
+            let mut stream = ResultStream::new(ResultId::new(1, 1));
+            let (mut seq, mut bytes, mut closed) = (0, 0, false);
+            for (data, base64, more) in chunks {
+                let encoding = if base64 { ChunkEncoding::Base64 } else { ChunkEncoding::Utf8 };
+                let size = if base64 { STANDARD.decode(&data).ok().map(|raw| raw.len()) } else { Some(data.len()) };
+                let fits = size.filter(|size| !closed && *size <= 8 && bytes + size <= 24);
+                let placed = stream.chunk(chunk(&data, encoding, more > 0), &limits);
+                prop_assert_eq!(placed.is_ok(), fits.is_some());
+                if let (Ok(placed), Some(size)) = (placed, fits) {
+                    prop_assert_eq!(placed.chunk_seq, seq);
+                    (seq, bytes, closed) = (seq + 1, bytes + size, more == 0);
+                }
+                prop_assert_eq!((stream.reference().1, stream.started()), (bytes as u64, seq > 0));
+            }
+            prop_assert_eq!(stream.close().is_some(), seq > 0 && !closed);
+        }
     }
 
     #[test]
