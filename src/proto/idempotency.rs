@@ -126,7 +126,97 @@ impl Keys {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// What is remembered of a key in the plainest way: the newest job of it, when, and its input.
+    type Plain = Vec<(&'static str, String, u64, i64, u8)>;
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Submit(bool, u8, u8),
+        End(u64),
+        Forget(u64),
+        Sweep,
+        Wait(i64),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            6 => (any::<bool>(), 0..4_u8, 0..2_u8).prop_map(|(who, key, input)| Step::Submit(who, key, input)),
+            3 => (0..30_u64).prop_map(Step::End),
+            1 => (0..30_u64).prop_map(Step::Forget),
+            2 => Just(Step::Sweep),
+            3 => (1..8_i64).prop_map(Step::Wait),
+        ];
+        vec(step, 0..60)
+    }
+
+    proptest! {
+        #[test]
+        fn keys_are_remembered_like_a_plain_list_would(steps in steps()) {
+            let limits = Limits { idempotency_keys: 3, idempotency_age_sec: 10, ..Limits::default() };
+            let (mut keys, mut plain, mut now) = (Keys::default(), Plain::new(), 0);
+            let mut live: Vec<bool> = Vec::new();
+            for step in steps {
+                let at = Timestamp::from_micros(now * 1_000_000);
+                match step {
+                    Step::Submit(alice, key, input) => {
+                        let (who, key) = (if alice { "alice" } else { "bob" }, key.to_string());
+                        let principal: Principal = who.parse().unwrap();
+                        let order = order("e", &input.to_string());
+                        let known = plain.iter().find(|known| (known.0, &known.1) == (who, &key));
+                        match (keys.look_up(&principal, &key, &order, None), known) {
+                            (Repeat::New, None) => {
+                                let job = live.len() as u64;
+                                let id = JobId::new(job, 0);
+                                keys.remember(&principal, &key, &order, &agent("e@1"), id, at);
+                                plain.push((who, key, job, now, input));
+                                live.push(true);
+                            }
+                            (Repeat::Same(job), Some(known)) => {
+                                prop_assert_eq!((job, input), (JobId::new(known.2, 0), known.4));
+                            }
+                            (Repeat::Conflict(_), Some(known)) => prop_assert_ne!(input, known.4),
+                            (repeat, known) => prop_assert!(false, "{:?} but {:?}", repeat, known),
+                        }
+                    }
+                    Step::End(job) => {
+                        if let Some(live) = live.get_mut(job as usize) {
+                            *live = false;
+                        }
+                    }
+                    Step::Forget(job) => {
+                        if let Some(at) = plain.iter().position(|known| known.2 == job && !live[job as usize]) {
+                            let (who, key, ..) = plain.remove(at);
+                            keys.forget(&who.parse().unwrap(), &key, JobId::new(job, 0));
+                        }
+                    }
+                    Step::Sweep => {
+                        keys.sweep(&limits, at, |id| live[id.0.timestamp_ms() as usize]);
+                        let before = plain.len();
+                        plain.retain(|(who, key, job, ..)| {
+                            let order = order("e", "0");
+                            keys.look_up(&who.parse().unwrap(), key, &order, None) != Repeat::New || {
+                                assert!(!live[*job as usize], "the key of a live job was forgotten");
+                                false
+                            }
+                        });
+                        let ended = |known: &&(&str, String, u64, i64, u8)| !live[known.2 as usize];
+                        let old = plain.iter().filter(ended).filter(|known| now - known.3 >= 10).count();
+                        prop_assert!(old == 0, "too old keys of ended jobs stay");
+                        prop_assert!(plain.len() <= 3 || plain.iter().filter(ended).count() == 0);
+                        prop_assert!(before == plain.len() || before > 3 || now >= 10, "forgotten without need");
+                    }
+                    Step::Wait(seconds) => now += seconds,
+                }
+                prop_assert_eq!(keys.len(), plain.len());
+                prop_assert!(keys.oldest.len() <= live.len());
+            }
+        }
+    }
 
     fn order(agent: &str, input: &str) -> Order {
         let payload = format!(r#"{{"agent":"{agent}","input":{input}}}"#);

@@ -148,7 +148,71 @@ impl Tail {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// What happens to a history: a record with this gate and weight, or a trimming by so many.
+    fn happenings() -> impl Strategy<Value = Vec<Result<(Option<Feature>, u32), u64>>> {
+        let gate = proptest::option::of(prop_oneof![Just(Feature::Progress), Just(Feature::ResultChunk)]);
+        let weight = prop_oneof![8 => 0..50_u32, 1 => 300_000..700_000_u32];
+        vec(prop_oneof![9 => (gate, weight).prop_map(Ok), 1 => (0..6_u64).prop_map(Err)], 0..80)
+    }
+
+    proptest! {
+        #[test]
+        fn a_tail_is_what_a_list_of_its_records_says(
+            happenings in happenings(), asks in vec((0..90_u64, 0..90_u64, 0..4_u8), 4),
+            limits in (0..80_u64, prop_oneof![Just(u64::MAX), 0..3_000_000_u64]),
+        ) {
+            let (mut tail, mut records, mut first) = (Tail::default(), Vec::<Record>::new(), 1);
+            for happening in happenings {
+                match happening {
+                    Ok((gate, weight)) => {
+                        let payload = Bytes::from(vec![0; weight as usize]);
+                        records.push(Record { payload, ..record(records.len() as u64 + 1, gate) });
+                        tail.push(records.last().unwrap());
+                    }
+                    Err(by) => {
+                        first = (first + by).min(records.len() as u64 + 1);
+                        tail.trim(first);
+                    }
+                }
+            }
+            let last = records.len() as u64;
+            prop_assert_eq!((tail.first(), tail.last(), tail.ended()), (first, last, false));
+            for (from, to, bits) in asks {
+                let (from, to) = (from.max(first), to.min(last));
+                let mut features = FeatureSet::EMPTY;
+                for (bit, feature) in [(1, Feature::Progress), (2, Feature::ResultChunk)] {
+                    features = if bits & bit == bit { features.and(feature) } else { features };
+                }
+                let shown: Vec<u64> =
+                    tail.visible(from, to, features).into_iter().flat_map(|(from, to)| from..=to).collect();
+                let sent = |record: &&Record| {
+                    (from..=to).contains(&record.pos) && record.gate.is_none_or(|gate| features.has(gate))
+                };
+                let expected: Vec<u64> = records.iter().filter(sent).map(|record| record.pos).collect();
+                prop_assert_eq!(shown, expected);
+            }
+            let kept = |from: u64| records.iter().filter(move |record| record.pos >= from);
+            let weight = |from: u64| kept(from).map(|record| record.payload.len() as u64).sum::<u64>();
+            let (events, bytes) = limits;
+            let fits = |from: u64| kept(from).count() as u64 <= events && weight(from) <= bytes;
+            match tail.overflow(events, bytes) {
+                // Bytes are counted by whole groups: what was trimmed of the oldest still counts.
+                None => prop_assert!(fits(first) || weight(first) < 3 * GROUP_BYTES || tail.groups.len() == 1),
+                Some(next) => {
+                    prop_assert!(first < next && next <= last, "something goes, and never the newest");
+                    let whole = first == 1;
+                    prop_assert!(!whole || !fits(first), "nothing goes that fits");
+                    tail.trim(next);
+                    prop_assert_eq!(tail.overflow(events, bytes), None, "once is enough");
+                }
+            }
+        }
+    }
 
     fn record(pos: u64, gate: Option<Feature>) -> Record {
         Record { pos, kind: StreamKind::Event, gate, at: Timestamp::default(), payload: Bytes::new() }

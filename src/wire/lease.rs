@@ -157,7 +157,46 @@ impl JsonSchema for Lease {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// Namespaces and patterns of all sorts, few of them valid together.
+    fn grants() -> impl Strategy<Value = Vec<(String, Vec<String>)>> {
+        let namespace = prop_oneof!["fs.read|net.fetch|cost.budget", "\\PC{1,8}", any::<String>()];
+        let pattern = prop_oneof!["[A-Z]{0,3}:[0-9]{0,3}(\\.[0-9]{0,2})?", "\\PC{1,8}", any::<String>()];
+        vec((namespace, vec(pattern, 0..4)), 0..5)
+    }
+
+    proptest! {
+        #[test]
+        fn a_lease_is_read_as_it_is_written(grants in grants()) {
+            let lease = Lease::new(grants);
+            let text = serde_json::to_string(&lease).unwrap();
+            let names: std::collections::BTreeSet<&str> = lease.grants().map(|(name, _)| name).collect();
+            match serde_json::from_str::<Lease>(&text) {
+                Ok(again) => {
+                    prop_assert_eq!(serde_json::to_string(&again).unwrap(), text);
+                    prop_assert_eq!(again.check(&Limits::default()), lease.check(&Limits::default()));
+                    prop_assert_eq!(again, lease);
+                }
+                Err(_) => prop_assert!(names.len() < lease.grants().count(), "only a namespace named twice is refused"),
+            }
+        }
+
+        #[test]
+        fn a_lease_that_passes_has_only_patterns_that_can_be_matched(grants in grants()) {
+            let lease = Lease::new(grants);
+            if lease.check(&Limits::default()).is_ok() {
+                for (namespace, patterns) in lease.grants() {
+                    for text in patterns.iter().map(String::as_str).chain([namespace]) {
+                        prop_assert!(!text.is_empty() && !text.chars().any(char::is_control));
+                    }
+                }
+            }
+        }
+    }
 
     fn check(text: &str) -> Result<Lease, String> {
         let lease: Lease = serde_json::from_str(text).map_err(|e| e.to_string())?;
