@@ -132,13 +132,13 @@ mod tests {
     use super::*;
 
     /// What is remembered of a key in the plainest way: the newest job of it, when, and its input.
-    type Plain = Vec<(&'static str, String, u64, i64, u8)>;
+    type Plain = Vec<(&'static str, String, JobId, i64, u8)>;
 
     #[derive(Debug, Clone)]
     enum Step {
         Submit(bool, u8, u8),
-        End(u64),
-        Forget(u64),
+        End(JobId),
+        Forget(JobId),
         Sweep,
         Wait(i64),
     }
@@ -146,8 +146,8 @@ mod tests {
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         let step = prop_oneof![
             6 => (any::<bool>(), 0..4_u8, 0..2_u8).prop_map(|(who, key, input)| Step::Submit(who, key, input)),
-            3 => (0..30_u64).prop_map(Step::End),
-            1 => (0..30_u64).prop_map(Step::Forget),
+            3 => (0..30_u64).prop_map(|n| Step::End(JobId::new(n, 0))),
+            1 => (0..30_u64).prop_map(|n| Step::Forget(JobId::new(n, 0))),
             2 => Just(Step::Sweep),
             3 => (1..8_i64).prop_map(Step::Wait),
         ];
@@ -159,7 +159,7 @@ mod tests {
         fn keys_are_remembered_like_a_plain_list_would(steps in steps()) {
             let limits = Limits { idempotency_keys: 3, idempotency_age_sec: 10, ..Limits::default() };
             let (mut keys, mut plain, mut now) = (Keys::default(), Plain::new(), 0);
-            let mut live: Vec<bool> = Vec::new();
+            let mut live = std::collections::BTreeMap::new();
             for step in steps {
                 let at = Timestamp::from_micros(now * 1_000_000);
                 match step {
@@ -170,41 +170,38 @@ mod tests {
                         let known = plain.iter().find(|known| (known.0, &known.1) == (who, &key));
                         match (keys.look_up(&principal, &key, &order, None), known) {
                             (Repeat::New, None) => {
-                                let job = live.len() as u64;
-                                let id = JobId::new(job, 0);
-                                keys.remember(&principal, &key, &order, &agent("e@1"), id, at);
+                                let job = JobId::new(live.len() as u64, 0);
+                                keys.remember(&principal, &key, &order, &agent("e@1"), job, at);
                                 plain.push((who, key, job, now, input));
-                                live.push(true);
+                                live.insert(job, true);
                             }
                             (Repeat::Same(job), Some(known)) => {
-                                prop_assert_eq!((job, input), (JobId::new(known.2, 0), known.4));
+                                prop_assert_eq!((job, input), (known.2, known.4));
                             }
                             (Repeat::Conflict(_), Some(known)) => prop_assert_ne!(input, known.4),
                             (repeat, known) => prop_assert!(false, "{:?} but {:?}", repeat, known),
                         }
                     }
                     Step::End(job) => {
-                        if let Some(live) = live.get_mut(job as usize) {
-                            *live = false;
-                        }
+                        live.entry(job).and_modify(|live| *live = false);
                     }
                     Step::Forget(job) => {
-                        if let Some(at) = plain.iter().position(|known| known.2 == job && !live[job as usize]) {
+                        if let Some(at) = plain.iter().position(|known| known.2 == job && !live[&job]) {
                             let (who, key, ..) = plain.remove(at);
-                            keys.forget(&who.parse().unwrap(), &key, JobId::new(job, 0));
+                            keys.forget(&who.parse().unwrap(), &key, job);
                         }
                     }
                     Step::Sweep => {
-                        keys.sweep(&limits, at, |id| live[id.0.timestamp_ms() as usize]);
+                        keys.sweep(&limits, at, |job| live[&job]);
                         let before = plain.len();
                         plain.retain(|(who, key, job, ..)| {
                             let order = order("e", "0");
                             keys.look_up(&who.parse().unwrap(), key, &order, None) != Repeat::New || {
-                                assert!(!live[*job as usize], "the key of a live job was forgotten");
+                                assert!(!live[job], "the key of a live job was forgotten");
                                 false
                             }
                         });
-                        let ended = |known: &&(&str, String, u64, i64, u8)| !live[known.2 as usize];
+                        let ended = |known: &&(&str, String, JobId, i64, u8)| !live[&known.2];
                         let old = plain.iter().filter(ended).filter(|known| now - known.3 >= 10).count();
                         prop_assert!(old == 0, "too old keys of ended jobs stay");
                         prop_assert!(plain.len() <= 3 || plain.iter().filter(ended).count() == 0);

@@ -97,6 +97,7 @@ pub struct AgentWelcome {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct PortEvent {
     /// A kind of §8.2, or `x-…`.
+    #[schemars(regex(pattern = super::event::KINDS))]
     pub kind: String,
     /// The kind's body.
     #[schemars(with = "serde_json::Map<String, serde_json::Value>")]

@@ -77,7 +77,8 @@ impl JsonSchema for AgentRef {
         "AgentRef".into()
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^[a-z0-9][a-z0-9._-]*(@[a-zA-Z0-9.+_-]+)?$" })
+        let pattern = "^[a-z0-9][a-z0-9._-]{0,127}(@[a-zA-Z0-9.+_-]{1,128})?$";
+        json_schema!({ "type": "string", "pattern": pattern })
     }
 }
 

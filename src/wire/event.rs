@@ -9,10 +9,15 @@ use super::feature::Feature;
 use super::id::{JobId, ResultId};
 use super::time::Timestamp;
 
+/// What [`EventKind::parse`] knows, for schemas.
+pub(super) const KINDS: &str = "^(log|thought|tool_call|tool_result|status|metric|artifact_ref|delegate|progress\
+                                |result_chunk|x-[A-Za-z0-9._-]{1,126})$";
+
 /// The payload of `job.event` (§8.1).
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
     /// The kind, which says what the body is.
+    #[schemars(regex(pattern = KINDS))]
     pub kind: String,
     /// When it happened.
     pub ts: Timestamp,
@@ -157,6 +162,10 @@ pub struct ToolCall {
 
 /// Body of `tool_result` (§8.2): a result or an error.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("anyOf" = [
+    { "properties": { "result": { "type": "null" } } },
+    { "properties": { "error": { "type": "null" } } },
+]))]
 pub struct ToolResult {
     /// The call that is answered.
     pub call_id: String,
@@ -233,9 +242,11 @@ pub struct Delegate {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Progress {
     /// How far; not negative.
+    #[schemars(range(min = 0.0))]
     pub current: f64,
     /// Of how much; absent when nobody knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0))]
     pub total: Option<f64>,
     /// Of what.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -247,14 +258,12 @@ pub struct Progress {
 
 impl Progress {
     fn check(self) -> Result<(), String> {
-        if self.current >= 0.0
-            && self.current.is_finite()
-            && self.total.is_none_or(|t| t >= 0.0 && t.is_finite())
-        {
-            Ok(())
-        } else {
-            Err(format!("body.current: expected a non-negative number, got {}", self.current))
+        for (field, number) in [("current", Some(self.current)), ("total", self.total)] {
+            if let Some(number) = number.filter(|number| !number.is_finite() || *number < 0.0) {
+                return Err(format!("body.{field}: expected a non-negative number, got {number}"));
+            }
         }
+        Ok(())
     }
 }
 
@@ -307,6 +316,7 @@ mod tests {
             ("log", r#"{"level":"info"}"#, "message"),
             ("progress", r#"{"current":-1}"#, "current"),
             ("progress", r#"{"current":"1"}"#, "current"),
+            ("progress", r#"{"current":1,"total":-2}"#, "body.total"),
             (
                 "tool_result",
                 r#"{"call_id":"c","result":1,"error":{"code":"CANCELLED","message":"m","retryable":false}}"#,

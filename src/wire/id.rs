@@ -75,7 +75,8 @@ macro_rules! id {
                 stringify!($name).into()
             }
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "string", "pattern": concat!("^", $prefix) })
+                let pattern = concat!("^", $prefix, "[0-7][0-9A-HJKMNP-TV-Z]{25}$");
+                json_schema!({ "type": "string", "pattern": pattern })
             }
         }
     };

@@ -76,9 +76,11 @@ pub struct Submit {
     pub lease_constraints: Option<LeaseConstraints>,
     /// Makes a repeated submit the same job (§7.2).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
     pub idempotency_key: Option<String>,
     /// The longest that the job may run, in seconds, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub max_runtime_sec: Option<u64>,
 }
 
@@ -112,6 +114,7 @@ pub struct Accepted {
 pub struct Cancel {
     /// The job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
     pub job_id: Option<String>,
     /// Why; handed to the agent. The first 1,024 characters are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -139,6 +142,7 @@ pub struct Cancelled {
 pub struct Subscribe {
     /// The job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
     pub job_id: Option<String>,
     /// A position of the job's own history: what follows it is replayed, with `history`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -182,11 +186,14 @@ pub struct Subscribed {
 pub struct Unsubscribe {
     /// The job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
     pub job_id: Option<String>,
 }
 
 /// `job.result` (§7.3, §8.4): a success, inline or by reference to streamed chunks, never both.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("not" = { "required": ["result", "result_id"] }))]
+#[schemars(extend("dependentRequired" = { "result_id": ["result_size"], "result_size": ["result_id"] }))]
 pub struct JobResult {
     /// The job.
     pub job_id: JobId,
@@ -215,10 +222,12 @@ pub struct JobError {
     /// The job.
     pub job_id: JobId,
     /// `error`, `cancelled` or `timed_out`.
+    #[schemars(extend("not" = { "enum": ["pending", "running", "success"] }))]
     pub final_status: JobStatus,
     /// One of the codes of §12.
     pub code: ErrorCode,
     /// What happened.
+    #[schemars(length(min = 1))]
     pub message: String,
     /// Whether submitting it again may help.
     pub retryable: bool,

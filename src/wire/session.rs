@@ -1,8 +1,9 @@
 //! Payloads of the session messages (§6).
 
+use std::borrow::Cow;
 use std::fmt;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -81,6 +82,7 @@ pub struct ClientCapabilities {
 
 /// Where a session is to go on (§6.3).
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = super::schema::either_token)]
 pub struct Resume {
     /// The newest resume token that the client has.
     #[serde(alias = "token")]
@@ -123,6 +125,7 @@ pub struct Hello {
 
 /// `session.resume` (§6.3) as a first frame.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = super::schema::either_token)]
 pub struct ResumeRequest {
     /// The newest resume token that the client has.
     #[serde(alias = "token")]
@@ -198,6 +201,7 @@ pub struct SessionError {
     /// One of the codes of §12.
     pub code: super::error::ErrorCode,
     /// What was expected, what came, what to do.
+    #[schemars(length(min = 1))]
     pub message: String,
     /// Whether the same request may succeed later.
     pub retryable: bool,
@@ -234,6 +238,7 @@ impl SessionError {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Ping {
     /// Comes back in the pong.
+    #[schemars(length(min = 1, max = 128))]
     pub nonce: String,
     /// When it was sent; not interpreted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -258,7 +263,7 @@ pub struct Ack {
 }
 
 /// One status or several (§6.6): clients send either.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(transparent)]
 pub struct StatusFilter(pub Vec<JobStatus>);
 
@@ -288,6 +293,16 @@ impl<'de> Deserialize<'de> for StatusFilter {
     }
 }
 
+impl JsonSchema for StatusFilter {
+    fn schema_name() -> Cow<'static, str> {
+        "StatusFilter".into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let (one, many) = (JobStatus::json_schema(generator), Vec::<JobStatus>::json_schema(generator));
+        json_schema!({ "anyOf": [one, many] })
+    }
+}
+
 /// Which jobs to list (§6.6). Absent fields do not filter.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct JobFilter {
@@ -313,6 +328,7 @@ pub struct ListJobs {
     pub filter: Option<JobFilter>,
     /// How many at most on this page; from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub limit: Option<u64>,
     /// Where the last page ended: its `next_cursor`, unchanged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
