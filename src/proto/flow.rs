@@ -36,11 +36,10 @@ pub enum Lag {
     Detach,
 }
 
-/// Judges the unacknowledged events of a session. One that never acknowledged anything is not measured by what it
+/// Judges how many events a session is behind. One that never acknowledged anything is not measured by what it
 /// does not do.
-pub fn lag(sent: u64, acked: u64, signalled: bool, limits: &Limits) -> Lag {
-    let behind = sent.saturating_sub(acked);
-    if acked == 0 || behind < limits.lag_signal_events {
+pub fn lag(behind: u64, acknowledges: bool, signalled: bool, limits: &Limits) -> Lag {
+    if !acknowledges || behind < limits.lag_signal_events {
         Lag::Fine
     } else if behind >= limits.lag_detach_events {
         Lag::Detach
@@ -70,10 +69,10 @@ mod tests {
     #[test]
     fn lag_is_told_once_and_then_detaches() {
         let limits = Limits { lag_signal_events: 10, lag_detach_events: 20, ..Limits::default() };
-        assert_eq!(lag(1_000, 0, false, &limits), Lag::Fine, "never acknowledged anything");
-        assert_eq!(lag(10, 1, false, &limits), Lag::Fine);
-        assert_eq!(lag(11, 1, false, &limits), Lag::Signal);
-        assert_eq!(lag(12, 1, true, &limits), Lag::Fine);
-        assert_eq!(lag(21, 1, true, &limits), Lag::Detach);
+        assert_eq!(lag(1_000, false, false, &limits), Lag::Fine, "never acknowledged anything");
+        assert_eq!(lag(9, true, false, &limits), Lag::Fine);
+        assert_eq!(lag(10, true, false, &limits), Lag::Signal);
+        assert_eq!(lag(11, true, true, &limits), Lag::Fine);
+        assert_eq!(lag(20, true, true, &limits), Lag::Detach);
     }
 }

@@ -131,6 +131,7 @@ pub struct Stream {
     newest: u64,
     released: u64,
     acked: u64,
+    received: u64,
     bytes: usize,
     extents: VecDeque<Extent>,
     attachments: BTreeMap<JobId, Attachment>,
@@ -147,6 +148,16 @@ impl Stream {
     /// The highest number that the client acknowledged.
     pub fn acked(&self) -> u64 {
         self.acked
+    }
+
+    /// The highest number that the client is known to have: acknowledged, or named in a resume.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// The client resumed after a number: it has everything up to it, but may still ask for it again (§6.5).
+    pub fn resumed_after(&mut self, seq: u64) {
+        self.received = self.received.max(seq.min(self.newest));
     }
 
     /// The highest number that can no longer be sent again.
@@ -295,6 +306,7 @@ impl Stream {
             return Err(OutOfReach { oldest: self.released + 1, newest: self.newest });
         }
         self.acked = self.acked.max(seq);
+        self.received = self.received.max(seq);
         self.release(self.acked);
         Ok(())
     }

@@ -226,7 +226,7 @@ async fn go_on(
     if !before.contains(&presented) {
         return Err(refuse());
     }
-    let generation = cell.resume(presented, next);
+    let generation = cell.resume(presented, next, resume.last_event_seq);
     let void: Vec<TokenHash> = before.into_iter().filter(|token| *token != presented).collect();
     core.registry.retoken(cell.id, Some(next), &void);
     store_then(core, Op::Tokens { session: cell.id, hashes: vec![next, presented] }).await?;

@@ -136,10 +136,11 @@ impl SessionCell {
 
     /// Begins a new connection: what the old one had not been sent is of no use to the new one, which is sent
     /// everything after the position that it names.
-    pub(super) fn resume(&self, presented: TokenHash, next: TokenHash) -> Generation {
+    pub(super) fn resume(&self, presented: TokenHash, next: TokenHash, after: u64) -> Generation {
         let mut inner = self.inner.lock();
         inner.replies.clear();
         inner.closing = None;
+        inner.proto.stream.resumed_after(after);
         let generation = inner.proto.resume(presented, next);
         drop(inner);
         self.wake.notify_waiters();
@@ -316,9 +317,10 @@ impl Inner {
         now: Timestamp,
     ) -> Result<Option<Extent>, CloseReason> {
         let stream = &mut self.proto.stream;
-        match flow::lag(stream.newest(), stream.acked(), self.proto.signalled, limits) {
+        let behind = stream.newest() - stream.received();
+        match flow::lag(behind, stream.acked() > 0, self.proto.signalled, limits) {
             Lag::Fine => {
-                if stream.newest() - stream.acked() < limits.lag_signal_events {
+                if behind < limits.lag_signal_events {
                     self.proto.signalled = false;
                 }
                 Ok(None)
@@ -327,7 +329,6 @@ impl Inner {
             Lag::Signal => {
                 let Some(job) = extents.last().map(Extent::job) else { return Ok(None) };
                 self.proto.signalled = true;
-                let behind = stream.newest() - stream.acked();
                 let message = format!(
                     "{behind} events are not acknowledged; the connection is closed at {}",
                     limits.lag_detach_events
