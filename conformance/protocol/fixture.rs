@@ -9,16 +9,21 @@ use arcpd::http::{Health, Listener, ListenerConfig};
 use arcpd::runtime::{Ambient, System};
 use arcpd::transport::stdio::LineTransport;
 use arcpd::transport::websocket::{ClientStream, WebSocketTransport, connect};
+use arcpd::transport::{FrameReader, FrameWriter, Received, Transport};
 use arcpd::wire::limits::Limits;
 use arcpd::wire::time::Timestamp;
+use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::io::{DuplexStream, ReadHalf, WriteHalf, duplex, split};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::common::peer::{FEATURES, Peer};
+use crate::common::peer::{FEATURES, PATIENCE, Peer, frame, hello};
 use crate::common::puppet::Puppets;
+
+/// What a client of ours can send: more than what the daemon takes.
+const GENEROUS_BYTES: usize = 8 * 1024 * 1024;
 
 /// The daemon's time as tokio tells it.
 pub(crate) struct Clock {
@@ -91,9 +96,8 @@ impl World {
         &self,
         room: usize,
     ) -> LineTransport<ReadHalf<DuplexStream>, WriteHalf<DuplexStream>> {
-        let (near, max) = (self.pipe(room), self.runtime.limits().frame_bytes);
-        let (input, output) = split(near);
-        LineTransport::new(input, output, max.max(Limits::default().frame_bytes))
+        let (input, output) = split(self.pipe(room));
+        LineTransport::new(input, output, GENEROUS_BYTES)
     }
 
     /// The client's end of a connection by lines.
@@ -130,7 +134,7 @@ impl World {
 
 /// A WebSocket to a listener, with room for frames beyond what the daemon takes.
 pub(crate) async fn websocket(address: std::net::SocketAddr) -> WebSocketTransport<ClientStream> {
-    let generous = Limits { frame_bytes: 8 * 1024 * 1024, ..Limits::default() };
+    let generous = Limits { frame_bytes: GENEROUS_BYTES, ..Limits::default() };
     connect(&format!("ws://{address}/arcp"), None, &generous).await.unwrap()
 }
 
@@ -156,4 +160,60 @@ pub(crate) fn fields(object: &Value) -> Vec<&str> {
     let mut names: Vec<&str> = object.as_object().unwrap().keys().map(String::as_str).collect();
     names.sort_unstable();
     names
+}
+
+/// A client that reads only when it is told to, and answers no ping.
+pub(crate) struct Raw<T: Transport> {
+    pub(crate) reader: T::Reader,
+    pub(crate) writer: T::Writer,
+    pub(crate) token: String,
+    sent: u64,
+}
+
+impl<T: Transport> Raw<T> {
+    /// Says hello over a transport and takes the welcome.
+    pub(crate) async fn welcomed(transport: T, features: &[&str]) -> Self {
+        let (reader, writer) = transport.split();
+        let mut raw = Raw { reader, writer, token: String::new(), sent: 0 };
+        raw.send("session.hello", hello("tok-a", features)).await;
+        let welcome = raw.next().await.unwrap();
+        raw.token = welcome["payload"]["resume_token"].as_str().unwrap().into();
+        raw
+    }
+
+    /// Resumes over a transport and takes the welcome.
+    pub(crate) async fn resumed(transport: T, token: &str, last: u64) -> Self {
+        let (reader, writer) = transport.split();
+        let mut raw = Raw { reader, writer, token: String::new(), sent: 0 };
+        raw.send("session.resume", json!({ "resume_token": token, "last_event_seq": last })).await;
+        let welcome = raw.next().await.unwrap();
+        raw.token = welcome["payload"]["resume_token"].as_str().unwrap().into();
+        raw
+    }
+
+    pub(crate) async fn send(&mut self, kind: &str, payload: Value) -> String {
+        self.sent += 1;
+        let id = format!("raw_{}", self.sent);
+        let message = frame(&id, kind, payload).to_string();
+        let sent = async {
+            self.writer.feed(message.into()).await?;
+            self.writer.flush().await
+        };
+        tokio::time::timeout(PATIENCE, sent).await.expect("the daemon does not read").unwrap();
+        id
+    }
+
+    /// The next frame as it came; none at the end.
+    pub(crate) async fn bytes(&mut self) -> Option<Bytes> {
+        match tokio::time::timeout(PATIENCE, self.reader.receive()).await.expect("nothing came in time") {
+            Ok(Received::Text(bytes)) => Some(bytes),
+            Ok(Received::Rejected(fault)) => panic!("the daemon sent a bad frame: {fault}"),
+            Err(_) => None,
+        }
+    }
+
+    /// The next frame; none at the end.
+    pub(crate) async fn next(&mut self) -> Option<Value> {
+        self.bytes().await.map(|bytes| serde_json::from_slice(&bytes).unwrap())
+    }
 }

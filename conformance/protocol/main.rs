@@ -5,11 +5,16 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod abuse;
+mod agents;
 mod features;
 mod fixture;
+mod flow;
 mod handshake;
 mod idempotency;
 mod jobs;
+mod limits;
 mod listing;
 mod resume;
+mod shutdown;
 mod subscribe;
