@@ -144,7 +144,7 @@ fn client_message(
     };
     Ok(match kind {
         RequestKind::Hello => {
-            let mut hello: super::session::Hello = typed(payload)?;
+            let mut hello: super::session::Hello = typed(payload).map_err(unquoted)?;
             if let (None, Some(resume_token)) = (&hello.resume, hello.resume_token.take()) {
                 let last_event_seq = hello.last_event_seq.take().unwrap_or(0);
                 hello.resume =
@@ -152,7 +152,7 @@ fn client_message(
             }
             ClientMessage::Hello(hello)
         }
-        RequestKind::Resume => ClientMessage::Resume(typed(payload)?),
+        RequestKind::Resume => ClientMessage::Resume(typed(payload).map_err(unquoted)?),
         RequestKind::Ping => {
             let ping: super::session::Ping = typed(payload)?;
             text("payload.nonce", Some(&ping.nonce))?;
@@ -205,6 +205,15 @@ fn typed<'a, T: Deserialize<'a>>(payload: &'a str) -> Result<T, String> {
             format!("{field}: {}", error.inner())
         })
     })
+}
+
+/// The message without the value that was wrong: in a handshake it may be a secret in the wrong place.
+fn unquoted(message: String) -> String {
+    let Some((field, wrong)) = message.split_once(": invalid ") else { return message };
+    match wrong.rsplit_once(", expected ") {
+        Some((_, expected)) => format!("{field}: expected {expected}"),
+        None => format!("{field}: invalid"),
+    }
 }
 
 fn agent_of(payload: &str) -> Option<AgentRef> {
