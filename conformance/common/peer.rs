@@ -247,7 +247,7 @@ impl Peer {
     }
 
     /// The numbered frames up to the end of this job. All have to be of it.
-    pub async fn to_end(&mut self, job: &str) -> Vec<Value> {
+    pub async fn until_end(&mut self, job: &str) -> Vec<Value> {
         let mut frames = Vec::new();
         loop {
             let frame = self.numbered().await;

@@ -1,7 +1,7 @@
 //! Input that must not hurt: a clear error to its sender, and nothing else changes. Over every carrier.
 
 use arcpd::transport::CloseReason;
-use arcpd::wire::limits::Limits;
+use arcpd::wire::limits::{ENVELOPE_HEADROOM_BYTES, Limits};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -270,7 +270,7 @@ async fn what_looks_bad_and_is_not_is_served() {
     let mut alice = Peer::welcomed(world.lines(1 << 20), "tok-a", FEATURES).await;
     let long = "é\u{1f600}\"\\".repeat(100_000);
     let job = alice.submit(json!({ "agent": "echo", "input": long })).await;
-    let frames = alice.to_end(&job).await;
+    let frames = alice.until_end(&job).await;
     let text: String = frames.iter().filter_map(|f| f["payload"]["body"]["data"].as_str()).collect();
     assert_eq!(
         serde_json::from_str::<String>(&text).unwrap(),
@@ -330,30 +330,40 @@ async fn long_words_come_back_short_enough_for_a_frame() {
     let end = alice.end_of(&job).await;
     assert_eq!(end["payload"]["message"], format!("cancelled: {}", "r".repeat(1_024)));
 
-    let bare = frame("lease", "job.submit", json!({ "agent": "echo", "lease_request": { "a": [] } }));
-    let room = Limits::default().frame_bytes - bare.to_string().len();
-    let wide = "é".repeat(4_000);
-    let patterns: Vec<&str> = std::iter::repeat_n(wide.as_str(), room / (wide.len() + 3)).collect();
-    let submit = json!({ "agent": "echo", "lease_request": { "a": patterns } });
-    alice.send_raw(frame("lease", "job.submit", submit).to_string());
-    // Either answer is fine, but there has to be one: it is echoed if it fits.
-    let answer = alice.frame().await;
-    assert_eq!(answer["payload"]["request_id"], "lease");
-    if answer["type"] == "job.accepted" {
-        alice.end_of(answer["job_id"].as_str().unwrap()).await;
-    }
-    let tight = "x".repeat(room % (wide.len() + 3));
-    let mut full: Vec<String> = patterns.iter().map(|p| (*p).to_owned()).collect();
-    full.push(tight[..tight.len().saturating_sub(3)].to_owned() + "y");
-    let submit = json!({ "agent": "echo", "lease_request": { "a": full } });
-    let text = frame("lease2", "job.submit", submit).to_string();
-    assert!(text.len() > Limits::default().frame_bytes - 64, "{}", text.len());
-    alice.send_raw(text[..].to_owned());
-    let error = alice.expect("session.error").await;
-    assert_eq!(error["payload"]["code"], "INVALID_REQUEST");
     alice.send("session.close", json!({ "reason": "c".repeat(1_040_000) }));
     assert_eq!(alice.expect("session.closed").await["payload"]["reason"], "c".repeat(1_024));
     alice.ended().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_is_taken_up_to_what_can_be_echoed_in_a_frame() {
+    let world = World::with(Limits { frame_bytes: 10_000, ..Limits::default() });
+    let mut alice = Peer::welcomed(world.lines(1 << 16), "tok-a", FEATURES).await;
+    // The longest id there is, which comes back twice.
+    let id = |n: u32| format!("{n}{}", "𝄞".repeat(127));
+    let lease = |bytes: usize| {
+        let bare = json!({ "fs.read": ["x".repeat(4_000), ""] }).to_string().len();
+        json!({ "fs.read": ["x".repeat(4_000), "é".repeat((bytes - bare) / 2) + &"y".repeat((bytes - bare) % 2)] })
+    };
+    let most = 10_000 - ENVELOPE_HEADROOM_BYTES;
+    for (n, bytes) in [(1, most + 1), (2, 9_300)] {
+        let submit = json!({ "agent": "puppet", "lease_request": lease(bytes) });
+        alice.send_raw(frame(&id(n), "job.submit", submit).to_string());
+        let error = alice.refused(&id(n), "INVALID_REQUEST").await;
+        let message =
+            format!("payload.lease_request: expected at most {most} bytes, got {bytes}; it is echoed");
+        assert_eq!(error["message"], message);
+    }
+    let mut submit = frame(&id(3), "job.submit", json!({ "agent": "puppet", "lease_request": lease(most) }));
+    submit["trace_id"] = json!("4bf92f3577b34da6a3ce929d0e0e4736");
+    alice.send_raw(submit.to_string());
+    let accepted = alice.expect("job.accepted").await;
+    assert_eq!(accepted["payload"]["lease"], lease(most));
+    alice.send_raw(frame(&id(4), "session.list_jobs", json!({})).to_string());
+    assert_eq!(alice.expect("session.jobs").await["payload"]["jobs"][0]["lease"], lease(most));
+    let ask = json!({ "job_id": accepted["job_id"] });
+    alice.send_raw(frame(&id(5), "job.subscribe", ask).to_string());
+    assert_eq!(alice.expect("job.subscribed").await["payload"]["lease"], lease(most));
 }
 
 #[tokio::test(start_paused = true)]

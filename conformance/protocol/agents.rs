@@ -55,7 +55,7 @@ async fn what_breaks_the_contract_ends_the_job_and_says_how() {
         }
         let refused = world.puppets.say(&job, last.0, last.1.clone()).await.expect_err(names);
         assert!(matches!(refused, PortClosed::Broken(_)), "{names}: {refused}");
-        let frames = alice.to_end(&job).await;
+        let frames = alice.until_end(&job).await;
         assert_eq!(frames.len(), before.len() + 1, "{names}");
         let end = &frames[before.len()]["payload"];
         assert_eq!((&end["code"], &end["final_status"]), (&json!("INTERNAL_ERROR"), &json!("error")));
@@ -76,7 +76,7 @@ async fn an_agent_that_leaves_without_a_word_ends_its_job() {
     let job = alice.submit(json!({ "agent": "puppet" })).await;
     world.puppets.log(&job, "last words").await.unwrap();
     world.puppets.leave(&job);
-    let frames = alice.to_end(&job).await;
+    let frames = alice.until_end(&job).await;
     let end = &frames[1]["payload"];
     assert_eq!((&end["code"], &end["retryable"]), (&json!("INTERNAL_ERROR"), &json!(true)));
     assert_eq!(end["message"], "the agent ended without a result or an error");
@@ -87,8 +87,8 @@ async fn a_function_that_panics_costs_its_own_job() {
     let world = World::built(|b| {
         b.agent("panics@1.0.0", |job: Job| async move {
             job.log("info", "about to").await?;
-            let none: Option<Value> = None;
-            Ok(none.expect("there should have been something"))
+            let input: Option<Value> = job.input()?;
+            Ok(input.expect("there should have been something"))
         })
         .agent("panics-at-once@1.0.0", |_| -> std::future::Ready<Result<Value, AgentError>> {
             panic!("{}", "x".repeat(2_000_000))
@@ -97,7 +97,7 @@ async fn a_function_that_panics_costs_its_own_job() {
     // By lines, which carry no frame over the limit: the message is cut to what they can.
     let mut alice = Peer::welcomed(world.lines(1 << 20), "tok-a", FEATURES).await;
     let job = alice.submit(json!({ "agent": "panics" })).await;
-    let frames = alice.to_end(&job).await;
+    let frames = alice.until_end(&job).await;
     assert_eq!(frames[1]["payload"]["message"], "the agent panicked: there should have been something");
     let job = alice.submit(json!({ "agent": "panics-at-once" })).await;
     let end = alice.end_of(&job).await;
@@ -197,13 +197,13 @@ async fn an_agent_that_does_not_listen_is_given_up_after_its_grace() {
     let mut alice = world.alice().await;
     let deaf = json!({ "agent": "deaf", "max_runtime_sec": 1 });
     let job = alice.submit(deaf).await;
-    let frames = alice.to_end(&job).await;
+    let frames = alice.until_end(&job).await;
     let end = &frames.last().unwrap()["payload"];
     assert_eq!((&end["code"], &end["final_status"]), (&json!("TIMEOUT"), &json!("timed_out")));
     let job = alice.submit(json!({ "agent": "deaf" })).await;
     alice.numbered().await;
     alice.ask("job.cancel", json!({ "job_id": job }), "job.cancelled").await;
-    let frames = alice.to_end(&job).await;
+    let frames = alice.until_end(&job).await;
     assert_eq!(frames.last().unwrap()["payload"]["code"], "CANCELLED");
     pass(10_000).await;
     alice.barrier().await;

@@ -27,20 +27,20 @@ async fn withheld_events_take_no_number_and_no_place_in_another_sessions_stream(
         world.puppets.log(&job, &n.to_string()).await.unwrap();
     }
     world.puppets.finish(&job, json!(1)).await.unwrap();
-    let theirs = full.to_end(&job).await;
-    let own = plain.to_end(&job).await;
+    let theirs = full.until_end(&job).await;
+    let own = plain.until_end(&job).await;
     assert_eq!((theirs.len(), own.len()), (9, 5));
     let logs = theirs.iter().filter(|frame| frame["payload"]["kind"] != "progress");
     assert!(logs.map(|f| &f["payload"]).eq(own.iter().map(|f| &f["payload"])));
     // A replay withholds the same, under the same numbers.
     let mut again = Peer::resumed(world.runtime.connect(), &plain.token.clone().unwrap(), 2).await;
-    assert_eq!(again.to_end(&job).await, own[2..]);
+    assert_eq!(again.until_end(&job).await, own[2..]);
     again.barrier().await;
     // Positions are the job's own: those of the withheld events count.
     let ask = json!({ "job_id": job, "history": true, "from_event_seq": 6 });
     let subscribed = again.ask("job.subscribe", ask, "job.subscribed").await;
     assert_eq!(subscribed["subscribed_from"], 6);
-    let last: Vec<Value> = again.to_end(&job).await.iter().map(|f| f["payload"].clone()).collect();
+    let last: Vec<Value> = again.until_end(&job).await.iter().map(|f| f["payload"].clone()).collect();
     assert_eq!(last, [own[3]["payload"].clone(), own[4]["payload"].clone()]);
 }
 
@@ -106,7 +106,7 @@ async fn beyond_the_inline_limit_a_result_is_named_only() {
         assert!(end["payload"]["result_id"].as_str().unwrap().starts_with("res_"));
         assert_eq!(end["payload"]["result_size"], bytes);
         full.ask("job.subscribe", json!({ "job_id": job, "history": true }), "job.subscribed").await;
-        let frames = full.to_end(&job).await;
+        let frames = full.until_end(&job).await;
         assert_eq!(frames[0]["payload"]["body"]["result_id"], end["payload"]["result_id"]);
     }
     // An inline result that is too large is streamed: by chunks to who knows them, named to who does not.
@@ -116,7 +116,7 @@ async fn beyond_the_inline_limit_a_result_is_named_only() {
     assert!(end["payload"].get("result").is_none(), "{end}");
     assert_eq!(end["payload"]["result_size"], 202);
     full.ask("job.subscribe", json!({ "job_id": job, "history": true }), "job.subscribed").await;
-    let frames = full.to_end(&job).await;
+    let frames = full.until_end(&job).await;
     let text: String =
         frames[..frames.len() - 1].iter().map(|f| f["payload"]["body"]["data"].as_str().unwrap()).collect();
     assert_eq!(text, format!("\"{long}\""));

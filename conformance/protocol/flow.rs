@@ -204,7 +204,7 @@ async fn a_session_that_never_acknowledges_is_not_measured_by_it() {
     let world = lagging();
     let mut alice = world.alice().await;
     let job = alice.submit(json!({ "agent": "ticker", "input": { "count": 500, "interval_ms": 0 } })).await;
-    let frames = alice.to_end(&job).await;
+    let frames = alice.until_end(&job).await;
     assert_eq!(frames.len(), 501);
     assert!(frames[..500].iter().all(|frame| frame["payload"]["kind"] == "progress"));
 }
@@ -221,7 +221,7 @@ async fn who_does_not_read_is_given_up_and_nobody_else_notices() {
     let mut other = world.alice().await;
     let ask = json!({ "job_id": accepted["job_id"], "history": true });
     other.ask("job.subscribe", ask, "job.subscribed").await;
-    assert_eq!(other.to_end(accepted["job_id"].as_str().unwrap()).await.len(), 201);
+    assert_eq!(other.until_end(accepted["job_id"].as_str().unwrap()).await.len(), 201);
     pass(20_000).await;
     let mut last = 0;
     // What it was sent before is still there, to the last whole line; then the stream is over.
@@ -236,7 +236,7 @@ async fn who_does_not_read_is_given_up_and_nobody_else_notices() {
     assert!((1..100).contains(&last), "{last}");
     let mut again = Peer::resumed(world.runtime.connect(), &stalled.token, last).await;
     assert_eq!(
-        again.to_end(accepted["job_id"].as_str().unwrap()).await.len(),
+        again.until_end(accepted["job_id"].as_str().unwrap()).await.len(),
         201 - usize::try_from(last).unwrap()
     );
     other.barrier().await;

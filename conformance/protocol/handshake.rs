@@ -212,6 +212,28 @@ async fn a_first_frame_that_is_no_request_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_secret_in_the_wrong_place_is_not_quoted() {
+    let world = World::new();
+    for (field, value, expected) in [
+        ("auth", json!("tok-secret"), "payload.auth: expected an object"),
+        ("auth", json!(["bearer", "tok-secret"]), "payload.auth: expected an object"),
+        (
+            "auth",
+            json!({ "scheme": "bearer", "token": ["tok-secret"] }),
+            "payload.auth.token: expected a string",
+        ),
+        ("resume", json!("rt_tok-secret, expected "), "payload.resume: expected an object"),
+        ("last_event_seq", json!("tok-secret"), "payload.last_event_seq: expected u64"),
+    ] {
+        let mut payload = hello("tok-a", FEATURES);
+        payload[field] = value;
+        let refusal = turned_away(&world, frame("h1", "session.hello", payload).to_string()).await;
+        let message = refusal["payload"]["message"].as_str().unwrap();
+        assert!(message.starts_with(expected) && !message.contains("secret"), "{message}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_first_frame_over_its_limit_is_refused_whatever_it_says() {
     let world = World::with(Limits { hello_bytes: 512, ..Limits::default() });
     let text = |size: usize| {

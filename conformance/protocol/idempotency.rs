@@ -98,7 +98,7 @@ async fn after_the_end_the_end_is_told_again_and_a_new_session_gets_everything()
     let (mut alice, mut other) = (world.alice().await, world.alice().await);
     let submit = json!({ "agent": "ticker", "idempotency_key": "k" });
     let job = alice.submit(submit.clone()).await;
-    let frames = alice.to_end(&job).await;
+    let frames = alice.until_end(&job).await;
     let end = frames.last().unwrap();
     for _ in 0..2 {
         assert_eq!(alice.submit(submit.clone()).await, job);
@@ -107,7 +107,7 @@ async fn after_the_end_the_end_is_told_again_and_a_new_session_gets_everything()
         assert_ne!(again["id"], end["id"], "a new number is a new message");
     }
     assert_eq!(other.submit(submit).await, job);
-    let theirs = other.to_end(&job).await;
+    let theirs = other.until_end(&job).await;
     let payloads = |frames: &[Value]| frames.iter().map(|f| f["payload"].clone()).collect::<Vec<_>>();
     assert_eq!(payloads(&theirs), payloads(&frames));
     other.barrier().await;

@@ -16,7 +16,7 @@ use crate::fixture::{World, anonymous, fields, pass};
 /// Submits a job to one agent and returns its numbered frames.
 async fn run(peer: &mut Peer, agent: &str, input: Value) -> Vec<Value> {
     let job = peer.submit(json!({ "agent": agent, "input": input })).await;
-    peer.to_end(&job).await
+    peer.until_end(&job).await
 }
 
 fn bodies<'a>(frames: &'a [Value], kind: &str) -> Vec<&'a Value> {
@@ -44,7 +44,7 @@ async fn a_job_is_accepted_told_of_and_ended_with_every_field_in_its_place() {
     assert_eq!((&payload["agent"], &payload["lease"]), (&json!("ticker@1.0.0"), &json!({})));
     Timestamp::parse(payload["accepted_at"].as_str().unwrap()).unwrap();
 
-    let frames = alice.to_end(job).await;
+    let frames = alice.until_end(job).await;
     assert_eq!(frames.len(), 2);
     for told in &frames {
         assert_eq!(fields(told), ["arcp", "event_seq", "id", "job_id", "payload", "session_id", "type"]);
@@ -321,7 +321,7 @@ async fn a_trace_is_carried_through_in_either_of_its_forms() {
         alice.send_raw(submit.to_string());
         let accepted = alice.expect("job.accepted").await;
         assert_eq!((&accepted["trace_id"], &accepted["payload"]["trace_id"]), (&json!(trace), &json!(trace)));
-        for told in alice.to_end(accepted["job_id"].as_str().unwrap()).await {
+        for told in alice.until_end(accepted["job_id"].as_str().unwrap()).await {
             assert_eq!(told["trace_id"], trace, "{told}");
         }
     }
@@ -516,7 +516,7 @@ async fn while_a_job_is_being_cancelled_another_cancellation_is_acknowledged_too
     }
     let row = alice.ask("session.list_jobs", json!({}), "session.jobs").await["jobs"][0].clone();
     assert_eq!(row["status"], "running");
-    let frames = alice.to_end(&job).await;
+    let frames = alice.until_end(&job).await;
     assert_eq!(frames[0]["payload"]["body"]["message"], "tidied up", "last words count");
     assert_eq!((frames.len(), &frames[1]["payload"]["code"]), (2, &json!("CANCELLED")));
     pass(5_000).await;

@@ -252,7 +252,7 @@ async fn history_bytes() {
     let mut alice = world.alice().await;
     let ticker = json!({ "count": 16, "interval_ms": 1, "size": 400_000 });
     let job = alice.submit(json!({ "agent": "ticker", "input": ticker })).await;
-    alice.to_end(&job).await;
+    alice.until_end(&job).await;
     let ask = json!({ "job_id": job, "history": true, "from_event_seq": 1 });
     let error = alice.ask_in_vain("job.subscribe", ask, "RESUME_WINDOW_EXPIRED").await;
     let oldest = error["details"]["oldest"].as_u64().unwrap();
@@ -402,7 +402,7 @@ async fn chunk_bytes_and_result_bytes() {
         }
         let said = world.puppets.say(&job, "job.result", json!({})).await;
         world.puppets.leave(&job);
-        let end = alice.to_end(&job).await.pop().unwrap();
+        let end = alice.until_end(&job).await.pop().unwrap();
         match says {
             None => assert_eq!(end["payload"]["result_size"], 25),
             Some(says) => {

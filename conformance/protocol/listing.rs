@@ -26,7 +26,7 @@ fn ids(rows: &[Value]) -> BTreeSet<String> {
 
 async fn done(peer: &mut Peer, agent: &str) -> String {
     let job = peer.submit(json!({ "agent": agent })).await;
-    peer.to_end(&job).await;
+    peer.until_end(&job).await;
     job
 }
 

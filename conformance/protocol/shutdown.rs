@@ -79,7 +79,7 @@ async fn while_it_stops_new_work_is_refused_and_last_words_are_heard() {
     late.ended().await;
     let jobs = alice.ask("session.list_jobs", json!({}), "session.jobs").await;
     assert_eq!(jobs["jobs"].as_array().unwrap().len(), 1);
-    let frames = alice.to_end(&job).await;
+    let frames = alice.until_end(&job).await;
     assert_eq!(frames[0]["payload"]["body"]["message"], "tidied up");
     assert_eq!(frames[1]["payload"]["code"], "INTERNAL_ERROR");
     alice.ended().await;

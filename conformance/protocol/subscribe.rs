@@ -98,7 +98,7 @@ async fn a_finished_job_can_still_be_observed() {
     let job = alice.submit(json!({ "agent": "puppet" })).await;
     logs(&world, &job, 1..=3).await;
     world.puppets.finish(&job, json!("end")).await.unwrap();
-    let frames = alice.to_end(&job).await;
+    let frames = alice.until_end(&job).await;
     for (from, first) in [(0, 1), (2, 3), (3, 4)] {
         let mut other = world.alice().await;
         let ask = json!({ "job_id": job, "history": true, "from_event_seq": from });
