@@ -41,6 +41,7 @@ pub struct Session {
     generation: Generation,
     detached_at: Option<Timestamp>,
     closed: bool,
+    over: bool,
     recent: VecDeque<u64>,
 }
 
@@ -58,6 +59,7 @@ impl Session {
             generation: 1,
             detached_at: None,
             closed: false,
+            over: false,
             recent: VecDeque::new(),
         }
     }
@@ -72,16 +74,20 @@ impl Session {
         [Some(self.current), self.previous].into_iter().flatten()
     }
 
-    /// Resumes the session with a token that is one of [`tokens`](Self::tokens): the newest token is replaced,
-    /// the one presented stays good until the first frame arrives on the new connection (our decision 1).
-    pub fn resume(&mut self, presented: TokenHash, next: TokenHash) -> Generation {
+    /// Resumes the session with one of its [`tokens`](Self::tokens): the newest is replaced, the one presented stays
+    /// good until the first frame arrives on the new connection (our decision 1). None when the token is not, or no
+    /// longer, one of them, or the session is over; then nothing has changed.
+    pub fn resume(&mut self, presented: TokenHash, next: TokenHash) -> Option<Generation> {
+        if self.over || !self.tokens().any(|token| token == presented) {
+            return None;
+        }
         self.previous = Some(presented);
         self.current = next;
         self.detached_at = None;
         self.closed = false;
         self.recent.clear();
         self.generation += 1;
-        self.generation
+        Some(self.generation)
     }
 
     /// A frame arrived on the newest connection: its welcome has arrived, so the older token is void. Returns it.
@@ -96,9 +102,11 @@ impl Session {
         }
     }
 
-    /// Whether the session has been without a connection for its whole window.
-    pub fn expired(&self, window: Duration, now: Timestamp) -> bool {
-        self.detached_at.is_some_and(|at| now.since(at) >= window)
+    /// Ends the session if it has been without a connection for its whole window. Says whether it is over: from then
+    /// on it cannot be resumed.
+    pub fn expire(&mut self, window: Duration, now: Timestamp) -> bool {
+        self.over |= self.detached_at.is_some_and(|at| now.since(at) >= window);
+        self.over
     }
 
     /// Its client has said goodbye. It can be resumed all the same (§6.7).
@@ -198,9 +206,10 @@ mod tests {
     #[test]
     fn the_token_before_the_last_is_good_until_the_new_connection_speaks() {
         let mut session = session();
-        assert_eq!(session.resume([1; 32], [2; 32]), 2);
+        assert_eq!(session.resume([1; 32], [2; 32]), Some(2));
         assert_eq!(session.tokens().collect::<Vec<_>>(), [[2; 32], [1; 32]]);
-        assert_eq!(session.resume([1; 32], [3; 32]), 3, "the welcome with token 2 was lost");
+        assert_eq!(session.resume([1; 32], [3; 32]), Some(3), "the welcome with token 2 was lost");
+        assert_eq!(session.resume([2; 32], [4; 32]), None, "a token that was superseded");
         assert_eq!(session.tokens().collect::<Vec<_>>(), [[3; 32], [1; 32]]);
         assert_eq!(session.heard(), Some([1; 32]));
         assert_eq!(session.tokens().collect::<Vec<_>>(), [[3; 32]]);
@@ -215,8 +224,13 @@ mod tests {
         session.detach(1, Timestamp::default());
         assert!(session.connected());
         session.detach(2, Timestamp::default());
-        assert!(!session.expired(window, Timestamp::from_micros(999_999)));
-        assert!(session.expired(window, Timestamp::from_micros(1_000_000)));
+        assert!(!session.expire(window, Timestamp::from_micros(999_999)));
+        assert!(session.expire(window, Timestamp::from_micros(1_000_000)));
+        assert_eq!(
+            session.resume([2; 32], [3; 32]),
+            None,
+            "who is over is not resumed by whoever comes at that moment"
+        );
     }
 
     #[test]

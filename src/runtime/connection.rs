@@ -222,12 +222,7 @@ async fn go_on(
         .map_err(|out| refuse().with("oldest_event_seq", out.oldest).with("newest_event_seq", out.newest))?;
     let token = new_token(core);
     let next = hash(&token);
-    let before: Vec<TokenHash> = cell.lock().proto.tokens().collect();
-    if !before.contains(&presented) {
-        return Err(refuse());
-    }
-    let generation = cell.resume(presented, next, resume.last_event_seq);
-    let void: Vec<TokenHash> = before.into_iter().filter(|token| *token != presented).collect();
+    let (generation, void) = cell.resume(presented, next, resume.last_event_seq).ok_or_else(refuse)?;
     core.registry.retoken(cell.id, Some(next), &void);
     store_then(core, Op::Tokens { session: cell.id, hashes: vec![next, presented] }).await?;
     Ok(welcome(core, cell, generation, token, dialect, resume.last_event_seq))

@@ -135,17 +135,24 @@ impl SessionCell {
     }
 
     /// Begins a new connection: what the old one had not been sent is of no use to the new one, which is sent
-    /// everything after the position that it names.
-    pub(super) fn resume(&self, presented: TokenHash, next: TokenHash, after: u64) -> Generation {
+    /// everything after the position that it names. Returns the tokens that are void now; none at all when the token
+    /// does not, or no longer, resume the session.
+    pub(super) fn resume(
+        &self,
+        presented: TokenHash,
+        next: TokenHash,
+        after: u64,
+    ) -> Option<(Generation, Vec<TokenHash>)> {
         let mut inner = self.inner.lock();
+        let void = inner.proto.tokens().filter(|token| *token != presented).collect();
+        let generation = inner.proto.resume(presented, next)?;
         inner.replies.clear();
         inner.closing = None;
         inner.proto.stream.resumed_after(after);
-        let generation = inner.proto.resume(presented, next);
         drop(inner);
         self.wake.notify_waiters();
         self.wake();
-        generation
+        Some((generation, void))
     }
 
     /// Follows a job from after `pos`, and tells the store. Returns the operation for the caller's batch.

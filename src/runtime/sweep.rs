@@ -25,8 +25,8 @@ pub(super) async fn run(core: Weak<Core>) {
 
 fn sessions(core: &Arc<Core>, now: Timestamp) {
     for cell in core.registry.sessions() {
-        let inner = cell.lock();
-        if !inner.proto.expired(core.resume_window, now) {
+        let mut inner = cell.lock();
+        if !inner.proto.expire(core.resume_window, now) {
             continue;
         }
         let tokens: Vec<TokenHash> = inner.proto.tokens().collect();

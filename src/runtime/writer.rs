@@ -97,7 +97,10 @@ async fn within(patience: Duration, write: impl Future<Output = io::Result<()>>)
     };
     match written {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) => Err(CloseReason::Done),
+        Ok(Err(error)) => {
+            tracing::debug!("cannot write: {error}");
+            Err(CloseReason::Done)
+        }
         Err(_) => Err(CloseReason::TooSlow),
     }
 }
