@@ -38,6 +38,7 @@ pub enum Repeat {
 pub struct Keys {
     known: HashMap<Scope, Known>,
     oldest: VecDeque<(Scope, JobId)>,
+    overdue: Vec<(Scope, JobId)>,
 }
 
 impl Keys {
@@ -85,32 +86,38 @@ impl Keys {
         self.oldest.push_back((scope, job));
     }
 
-    /// Forgets what is too old or too much, one round over the oldest; `is_live` says which jobs have not ended.
+    /// Forgets what is too old or too much; `is_live` says which jobs have not ended. A key whose turn has come while
+    /// its job lives is overdue: it goes as soon as the job has ended.
     pub fn sweep(&mut self, limits: &Limits, now: Timestamp, is_live: impl Fn(JobId) -> bool) {
         let age = Duration::from_secs(limits.idempotency_age_sec);
-        for _ in 0..self.oldest.len() {
-            let Some((scope, job)) = self.oldest.front() else { return };
+        let (due, overdue): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.overdue).into_iter().partition(|(_, job)| !is_live(*job));
+        self.overdue = overdue;
+        due.into_iter().for_each(|(scope, job)| self.remove(&scope, job));
+        while let Some((scope, job)) = self.oldest.front() {
             let too_many = self.known.len() > limits.idempotency_keys;
-            let too_old =
-                self.known.get(scope).is_none_or(|known| known.job != *job || now.since(known.at) >= age);
-            if !too_many && !too_old {
+            let gone = self.known.get(scope).is_none_or(|known| known.job != *job);
+            if !too_many && !gone && self.known.get(scope).is_some_and(|known| now.since(known.at) < age) {
                 return;
             }
             let Some((scope, job)) = self.oldest.pop_front() else { return };
-            if is_live(job) {
-                self.oldest.push_back((scope, job));
-            } else if self.known.get(&scope).is_some_and(|known| known.job == job) {
-                self.known.remove(&scope);
+            if !gone && is_live(job) {
+                self.overdue.push((scope, job));
+            } else {
+                self.remove(&scope, job);
             }
+        }
+    }
+
+    fn remove(&mut self, scope: &Scope, job: JobId) {
+        if self.known.get(scope).is_some_and(|known| known.job == job) {
+            self.known.remove(scope);
         }
     }
 
     /// Forgets the key of a job that is no longer kept.
     pub fn forget(&mut self, principal: &Principal, key: &str, job: JobId) {
-        let scope = (principal.clone(), key.to_owned());
-        if self.known.get(&scope).is_some_and(|known| known.job == job) {
-            self.known.remove(&scope);
-        }
+        self.remove(&(principal.clone(), key.to_owned()), job);
     }
 
     /// How many keys are remembered.
@@ -192,6 +199,7 @@ mod tests {
                         }
                     }
                     Step::Sweep => {
+                        let overdue = keys.overdue.len();
                         keys.sweep(&limits, at, |job| live[&job]);
                         let before = plain.len();
                         plain.retain(|(who, key, job, ..)| {
@@ -205,7 +213,8 @@ mod tests {
                         let old = plain.iter().filter(ended).filter(|known| now - known.3 >= 10).count();
                         prop_assert!(old == 0, "too old keys of ended jobs stay");
                         prop_assert!(plain.len() <= 3 || plain.iter().filter(ended).count() == 0);
-                        prop_assert!(before == plain.len() || before > 3 || now >= 10, "forgotten without need");
+                        let need = before > 3 || now >= 10 || overdue > 0;
+                        prop_assert!(before == plain.len() || need, "forgotten without need");
                     }
                     Step::Wait(seconds) => now += seconds,
                 }
