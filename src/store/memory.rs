@@ -5,10 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use futures_util::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 
-use super::{Batch, Epoch, Fenced, Full, JobRow, Op, Store, Ticket};
+use super::{Batch, Epoch, Fenced, FinishedRow, Full, JobRow, Op, Restored, SessionRow, Store, Ticket};
 use crate::proto::listing::{Query, summary};
 use crate::proto::record::{Record, Tail};
-use crate::proto::session::TokenHash;
 use crate::proto::stream::{Extent, Piece};
 use crate::wire::id::{JobId, SessionId};
 use crate::wire::job::JobStatus;
@@ -26,27 +25,12 @@ struct StoredJob {
     bytes: u64,
 }
 
-/// A session as it is stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredSession {
-    /// Whose it is.
-    pub principal: Principal,
-    /// The hashes of the tokens that resume it.
-    pub tokens: Vec<TokenHash>,
-    /// The jobs that it follows: the position from which, and whether it submitted them.
-    pub attached: BTreeMap<JobId, (u64, bool)>,
-    /// The numbers that it was given, in order.
-    pub extents: Vec<Extent>,
-    /// The last number that is gone.
-    pub released: u64,
-}
-
 #[derive(Default)]
 struct Inner {
     next: u64,
     jobs: HashMap<JobId, StoredJob>,
     by_principal: BTreeMap<Principal, BTreeSet<JobId>>,
-    sessions: HashMap<SessionId, StoredSession>,
+    sessions: HashMap<SessionId, SessionRow>,
     bytes: u64,
 }
 
@@ -65,7 +49,7 @@ impl MemoryStore {
     }
 
     /// A session as it is stored.
-    pub fn session(&self, session: SessionId) -> Option<StoredSession> {
+    pub fn session(&self, session: SessionId) -> Option<SessionRow> {
         self.inner.lock().sessions.get(&session).cloned()
     }
 }
@@ -73,6 +57,23 @@ impl MemoryStore {
 impl Store for MemoryStore {
     fn epoch(&self) -> Epoch {
         EPOCH
+    }
+
+    fn restore(&self) -> Restored {
+        let inner = self.inner.lock();
+        let mut restored =
+            Restored { sessions: inner.sessions.values().cloned().collect(), ..Restored::default() };
+        for stored in inner.jobs.values() {
+            match stored.row.ended_at {
+                Some(ended_at) => {
+                    restored.finished.push(FinishedRow { spec: stored.row.spec.clone(), ended_at })
+                }
+                None => restored.unfinished.push(stored.row.clone()),
+            }
+        }
+        restored.unfinished.sort_by_key(|row| (row.spec.created_at, row.spec.id));
+        restored.finished.sort_by_key(|row| (row.ended_at, row.spec.id));
+        restored
     }
 
     fn submit(&self, batch: Batch) -> Ticket {
@@ -188,10 +189,11 @@ impl Inner {
                     }
                 }
             }
-            Op::SessionOpened { session, principal, features: _, token } => {
+            Op::SessionOpened { session, principal, features, token } => {
                 let (tokens, attached, extents) = (vec![token], BTreeMap::new(), Vec::new());
-                self.sessions
-                    .insert(session, StoredSession { principal, tokens, attached, extents, released: 0 });
+                let row =
+                    SessionRow { id: session, principal, features, tokens, attached, extents, released: 0 };
+                self.sessions.insert(session, row);
             }
             Op::Tokens { session, hashes } => self.session(session, |stored| stored.tokens = hashes),
             Op::Attached { session, job, pos, submitter } => {
@@ -207,6 +209,11 @@ impl Inner {
             }
             Op::Numbered { session, extents } => self.session(session, |stored| {
                 for extent in extents {
+                    if let Piece::Run { job, first_pos, len } = &extent.piece
+                        && let Some((pos, _)) = stored.attached.get_mut(job)
+                    {
+                        *pos = first_pos + len - 1;
+                    }
                     number(&mut stored.extents, extent);
                 }
             }),
@@ -220,7 +227,7 @@ impl Inner {
         }
     }
 
-    fn session(&mut self, session: SessionId, change: impl FnOnce(&mut StoredSession)) {
+    fn session(&mut self, session: SessionId, change: impl FnOnce(&mut SessionRow)) {
         if let Some(stored) = self.sessions.get_mut(&session) {
             change(stored);
         }

@@ -5,6 +5,7 @@
 
 pub mod memory;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -121,7 +122,7 @@ pub enum Op {
         /// The job.
         job: JobId,
     },
-    /// A session was given numbers.
+    /// A session was given numbers; where it is in the jobs that they are of moves along.
     Numbered {
         /// The session.
         session: SessionId,
@@ -161,10 +162,53 @@ pub struct JobRow {
     pub tail: Tail,
 }
 
+/// A session as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionRow {
+    /// The session.
+    pub id: SessionId,
+    /// Whose it is.
+    pub principal: Principal,
+    /// Its effective features.
+    pub features: FeatureSet,
+    /// The hashes of the tokens that resume it, the newest first.
+    pub tokens: Vec<TokenHash>,
+    /// The jobs that it follows or followed: the last position that it was given or does not get, and whether it
+    /// submitted the job.
+    pub attached: BTreeMap<JobId, (u64, bool)>,
+    /// The numbers that can be sent again, in order.
+    pub extents: Vec<Extent>,
+    /// The last number that cannot.
+    pub released: u64,
+}
+
+/// A finished job, as far as a daemon has to know of it at start.
+#[derive(Debug, Clone)]
+pub struct FinishedRow {
+    /// What never changes about it.
+    pub spec: Arc<Spec>,
+    /// When it ended.
+    pub ended_at: Timestamp,
+}
+
+/// What a store holds when a daemon starts.
+#[derive(Debug, Clone, Default)]
+pub struct Restored {
+    /// The sessions that can be resumed.
+    pub sessions: Vec<SessionRow>,
+    /// The jobs that have not ended, in the order of their acceptance.
+    pub unfinished: Vec<JobRow>,
+    /// The jobs that have, in the order of their ends.
+    pub finished: Vec<FinishedRow>,
+}
+
 /// Where everything is recorded.
 pub trait Store: Send + Sync + 'static {
     /// The epoch of this process.
     fn epoch(&self) -> Epoch;
+
+    /// What was recorded before this process began. Asked once, before anything is submitted.
+    fn restore(&self) -> Restored;
 
     /// Takes a batch. Batches are applied in the order of the calls, and none is ever dropped; one of a stale
     /// epoch is refused, which whoever waits for its ticket is told.
