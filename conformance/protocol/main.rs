@@ -15,6 +15,7 @@ mod idempotency;
 mod jobs;
 mod limits;
 mod listing;
+mod restart;
 mod resume;
 mod shutdown;
 mod subscribe;

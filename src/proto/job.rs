@@ -100,6 +100,12 @@ impl Job {
         Job { spec, state: State::Pending, tail: Tail::default(), result, started_at: None, ended_at: None }
     }
 
+    /// A job of before the daemon was started again, which has not ended: `begun` says whether its agent had started.
+    pub fn restored(spec: Arc<Spec>, result_id: ResultId, tail: Tail, begun: bool) -> Self {
+        let state = if begun { State::Running } else { State::Pending };
+        Job { state, tail, ..Job::new(spec, result_id) }
+    }
+
     /// What never changes about it.
     pub fn spec(&self) -> &Arc<Spec> {
         &self.spec

@@ -64,6 +64,21 @@ impl Session {
         }
     }
 
+    /// A session of before the daemon was started again, which waits for its client from now on. `tokens` are those
+    /// that resume it, the newest first.
+    pub fn restored(
+        id: SessionId,
+        principal: Principal,
+        features: FeatureSet,
+        tokens: &[TokenHash],
+        stream: Stream,
+        now: Timestamp,
+    ) -> Option<Self> {
+        let (current, previous) = (*tokens.first()?, tokens.get(1).copied());
+        let session = Session::new(id, principal, features, current);
+        Some(Session { stream, previous, detached_at: Some(now), ..session })
+    }
+
     /// The connection that counts.
     pub fn generation(&self) -> Generation {
         self.generation

@@ -140,6 +140,25 @@ pub struct Stream {
 }
 
 impl Stream {
+    /// A stream as it was recorded: what can be sent again, what cannot, and whom it follows.
+    pub fn restored(
+        released: u64,
+        extents: Vec<Extent>,
+        attachments: impl IntoIterator<Item = (JobId, Attachment)>,
+    ) -> Self {
+        let attachments: BTreeMap<JobId, Attachment> = attachments.into_iter().collect();
+        Stream {
+            newest: extents.last().map_or(released, Extent::last_seq),
+            released,
+            acked: 0,
+            received: released,
+            bytes: extents.iter().map(|extent| extent.piece.bytes()).sum(),
+            extents: extents.into(),
+            done: attachments.iter().filter(|(_, a)| a.done).map(|(job, _)| *job).collect(),
+            attachments,
+        }
+    }
+
     /// The newest number given out; 0 before the first.
     pub fn newest(&self) -> u64 {
         self.newest
@@ -189,18 +208,22 @@ impl Stream {
     }
 
     /// Follows a job from after `pos`. A second attachment to a job is the same one, moved to `pos`; a submitter
-    /// stays one. At most `remembered` ended attachments are kept beside those that are followed.
-    pub fn attach(&mut self, job: JobId, pos: u64, submitter: bool, remembered: usize) {
+    /// stays one. At most `remembered` ended attachments are kept beside those that are followed; those that had to go
+    /// are returned.
+    pub fn attach(&mut self, job: JobId, pos: u64, submitter: bool, remembered: usize) -> Vec<JobId> {
         let attachment = self.attachments.entry(job).or_insert(Attachment { pos, submitter, done: false });
         attachment.pos = pos;
         attachment.submitter |= submitter;
         attachment.done = false;
         self.done.remove(&job);
+        let mut forgotten = Vec::new();
         while self.done.len() > remembered
             && let Some(old) = self.done.pop_first()
         {
             self.attachments.remove(&old);
+            forgotten.push(old);
         }
+        forgotten
     }
 
     /// Makes the session a submitter of a job that it follows or followed.

@@ -67,6 +67,11 @@ pub(super) async fn run(core: Arc<Core>, job: Arc<JobCell>, host: Arc<dyn AgentH
         drop(running);
         settle(&core, &job, end);
     }
+    finish(core, job).await;
+}
+
+/// Lets a job that has ended go, once its end is applied.
+pub(super) async fn finish(core: Arc<Core>, job: Arc<JobCell>) {
     let ticket = job.ticket();
     if core.store.applied(ticket).await.is_ok() {
         core.registry.finish(&job, core.ambient.now());

@@ -220,12 +220,23 @@ async fn go_on(
     reaches(core, &cell, resume.last_event_seq)
         .await
         .map_err(|out| refuse().with("oldest_event_seq", out.oldest).with("newest_event_seq", out.newest))?;
+    follow_again(core, &cell).await;
     let token = new_token(core);
     let next = hash(&token);
     let (generation, void) = cell.resume(presented, next, resume.last_event_seq).ok_or_else(refuse)?;
     core.registry.retoken(cell.id, Some(next), &void);
     store_then(core, Op::Tokens { session: cell.id, hashes: vec![next, presented] }).await?;
     Ok(welcome(core, cell, generation, token, dialect, resume.last_event_seq))
+}
+
+/// What a session followed before the daemon was started again wakes it again.
+async fn follow_again(core: &Core, cell: &Arc<SessionCell>) {
+    let unfollowed = cell.lock().unfollowed();
+    for job in unfollowed {
+        if let Some(job) = requests::load(core, cell, job).await {
+            cell.follow(&mut cell.lock(), &job);
+        }
+    }
 }
 
 /// Whether everything after a number can be sent again.

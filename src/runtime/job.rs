@@ -100,7 +100,11 @@ impl JobCell {
         store: Arc<dyn Store>,
         limits: Arc<Limits>,
     ) -> Self {
-        let job = Job::new(spec.clone(), result);
+        JobCell::live(Job::new(spec, result), store, limits)
+    }
+
+    fn live(job: Job, store: Arc<dyn Store>, limits: Arc<Limits>) -> Self {
+        let spec = job.spec().clone();
         let live = Live {
             job,
             followers: Vec::new(),
@@ -109,6 +113,18 @@ impl JobCell {
             written: Written::default(),
         };
         JobCell { spec, store, limits, inner: Mutex::new(Inner::Live(Box::new(live))) }
+    }
+
+    /// A job of before the daemon was started again, which has not ended.
+    pub(super) fn restored(
+        row: JobRow,
+        result: ResultId,
+        store: Arc<dyn Store>,
+        limits: Arc<Limits>,
+    ) -> Self {
+        let JobRow { spec, status, ended_at: _, tail } = row;
+        let job = Job::restored(spec.clone(), result, tail, status != JobStatus::Pending);
+        JobCell::live(job, store, limits)
     }
 
     /// A job that has ended and is still kept.

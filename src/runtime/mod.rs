@@ -11,6 +11,7 @@ mod inline;
 mod job;
 mod registry;
 mod requests;
+mod restore;
 mod session;
 mod sweep;
 mod writer;
@@ -124,6 +125,7 @@ impl Daemon {
             attempts: TaskTracker::new(),
             connections: TaskTracker::new(),
         });
+        restore::restore(&core);
         tokio::spawn(sweep::run(Arc::downgrade(&core)));
         Daemon { core }
     }

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use super::job::JobCell;
 use super::session::SessionCell;
 use crate::proto::session::TokenHash;
+use crate::proto::submit::Spec;
 use crate::wire::error::ErrorBody;
 use crate::wire::id::{JobId, SessionId};
 use crate::wire::limits::Limits;
@@ -77,6 +78,27 @@ impl Registry {
         sessions.by_token.insert(token, cell.id);
         sessions.by_id.insert(cell.id, cell.clone());
         Ok(())
+    }
+
+    /// Takes a session of before a restart in. Caps are for those who come anew.
+    pub(super) fn restore_session(&self, cell: &Arc<SessionCell>, tokens: &[TokenHash]) {
+        let mut sessions = self.sessions.lock();
+        *sessions.per_principal.entry(cell.principal.clone()).or_default() += 1;
+        sessions.by_token.extend(tokens.iter().map(|token| (*token, cell.id)));
+        sessions.by_id.insert(cell.id, cell.clone());
+    }
+
+    /// Takes a job of before a restart in that has not ended.
+    pub(super) fn restore_live(&self, cell: &Arc<JobCell>) {
+        let mut jobs = self.jobs.lock();
+        *jobs.per_principal.entry(cell.spec.principal.clone()).or_default() += 1;
+        jobs.live.insert(cell.id(), cell.clone());
+    }
+
+    /// Takes a job of before a restart in that has ended.
+    pub(super) fn restore_finished(&self, spec: &Spec, at: Timestamp) {
+        let (principal, key) = (spec.principal.clone(), spec.order.key.clone());
+        self.jobs.lock().finished.push_back(Finished { job: spec.id, principal, key, at });
     }
 
     pub(super) fn session(&self, id: SessionId) -> Option<Arc<SessionCell>> {

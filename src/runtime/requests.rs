@@ -114,7 +114,7 @@ async fn find(core: &Core, session: &SessionCell, named: Option<&str>) -> Result
         .ok_or_else(|| authority::no_such_job(named))
 }
 
-async fn load(core: &Core, session: &SessionCell, job: JobId) -> Option<Arc<JobCell>> {
+pub(super) async fn load(core: &Core, session: &SessionCell, job: JobId) -> Option<Arc<JobCell>> {
     let at_hand = session.lock().followed(job).or_else(|| core.registry.live(job));
     if at_hand.is_some() {
         return at_hand;
@@ -223,8 +223,8 @@ fn begin(
     if let Some(first) = take_in(core, &cell, now)? {
         return Ok(Some(first));
     }
-    let attached = session.attach(&mut inner, &cell, 0, true);
-    let ops = vec![Op::JobAccepted { spec }, attached];
+    let mut ops = vec![Op::JobAccepted { spec }];
+    ops.extend(session.attach(&mut inner, &cell, 0, true));
     let ticket = core.store.submit(Batch { epoch: core.store.epoch(), ops });
     inner.reply(accepted(&cell, request_id, ticket));
     drop(inner);
@@ -321,8 +321,8 @@ async fn subscribe_job(
         (true, from) if from < first - 1 => return Err(authority::trimmed(from, first)),
         (true, from) => from.min(last),
     };
-    let op = session.attach(&mut inner, &cell, from, false);
-    let ticket = core.store.submit(Batch { epoch: core.store.epoch(), ops: vec![op] });
+    let ops = session.attach(&mut inner, &cell, from, false);
+    let ticket = session.submit(ops);
     let spec = &cell.spec;
     let message = ServerMessage::Subscribed(Subscribed {
         job_id: spec.id,

@@ -155,30 +155,37 @@ impl SessionCell {
         Some((generation, void))
     }
 
-    /// Follows a job from after `pos`, and tells the store. Returns the operation for the caller's batch.
+    /// Follows a job from after `pos`. Returns what the store has to be told.
     pub(super) fn attach(
         self: &Arc<Self>,
         inner: &mut Inner,
         job: &Arc<JobCell>,
         pos: u64,
         submitter: bool,
-    ) -> Op {
+    ) -> Vec<Op> {
         let remembered = self.limits.attachments_per_session;
-        inner.proto.stream.attach(job.id(), pos, submitter, remembered);
+        let forgotten = inner.proto.stream.attach(job.id(), pos, submitter, remembered);
+        self.follow(inner, job);
+        if submitter {
+            job.add_submitter(self.id);
+        }
+        let mut ops = vec![Op::Attached { session: self.id, job: job.id(), pos, submitter }];
+        ops.extend(forgotten.into_iter().map(|job| Op::Detached { session: self.id, job }));
+        ops
+    }
+
+    /// Wakes the session from now on when something happens in a job, and at once if something has.
+    pub(super) fn follow(self: &Arc<Self>, inner: &mut Inner, job: &Arc<JobCell>) {
         let follow = Follow::new(Arc::downgrade(self), job.clone());
         if let Some(old) = inner.follows.insert(job.id(), follow.clone()) {
             old.job.unfollow(&old);
         }
         job.follow(&follow);
-        if submitter {
-            job.add_submitter(self.id);
-        }
-        Op::Attached { session: self.id, job: job.id(), pos, submitter }
     }
 
     /// Attaches a session whose submit was a repeated one (our decision 7).
     pub(super) fn reattach(self: &Arc<Self>, inner: &mut Inner, job: &Arc<JobCell>) -> Ticket {
-        let op = match reattach(inner.proto.stream.attachment(job.id()), job.status()) {
+        let ops = match reattach(inner.proto.stream.attachment(job.id()), job.status()) {
             Reattach::FromStart => {
                 let pos = job.tail(|tail| tail.first() - 1);
                 self.attach(inner, job, pos, true)
@@ -187,7 +194,7 @@ impl SessionCell {
                 job.add_submitter(self.id);
                 inner.proto.stream.steer(job.id());
                 let pos = inner.proto.stream.attachment(job.id()).map_or(0, |a| a.pos);
-                Op::Attached { session: self.id, job: job.id(), pos, submitter: true }
+                vec![Op::Attached { session: self.id, job: job.id(), pos, submitter: true }]
             }
             Reattach::RepeatEnd => {
                 let extent = inner.proto.stream.repeat(job.id(), job.tail(|tail| tail.last()));
@@ -195,7 +202,7 @@ impl SessionCell {
                 return inner.numbered;
             }
         };
-        self.submit(vec![op])
+        self.submit(ops)
     }
 
     /// Stops following a job, unless the session submitted it.
@@ -306,6 +313,11 @@ impl SessionCell {
 }
 
 impl Inner {
+    /// The jobs that the stream follows although nothing wakes the session for them: those of before a restart.
+    pub(super) fn unfollowed(&self) -> Vec<JobId> {
+        self.proto.stream.followed().filter(|job| !self.follows.contains_key(job)).collect()
+    }
+
     /// Queues a reply.
     pub(super) fn reply(&mut self, reply: Reply) {
         self.replies.push_back(reply);

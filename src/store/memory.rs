@@ -66,7 +66,8 @@ impl Store for MemoryStore {
         for stored in inner.jobs.values() {
             match stored.row.ended_at {
                 Some(ended_at) => {
-                    restored.finished.push(FinishedRow { spec: stored.row.spec.clone(), ended_at })
+                    let (spec, last_pos) = (stored.row.spec.clone(), stored.row.tail.last());
+                    restored.finished.push(FinishedRow { spec, ended_at, last_pos });
                 }
                 None => restored.unfinished.push(stored.row.clone()),
             }

@@ -189,6 +189,8 @@ pub struct FinishedRow {
     pub spec: Arc<Spec>,
     /// When it ended.
     pub ended_at: Timestamp,
+    /// The position of its end.
+    pub last_pos: u64,
 }
 
 /// What a store holds when a daemon starts.
