@@ -33,6 +33,9 @@ pub enum Repeat {
     Conflict(ErrorBody),
 }
 
+/// Entries of forgotten keys that may stand about before they are cleared away.
+const COMPACT_OVER: usize = 64;
+
 /// The keys that are remembered, oldest first. Bounded by count and age; a key of a live job is never forgotten.
 #[derive(Debug, Default)]
 pub struct Keys {
@@ -118,6 +121,10 @@ impl Keys {
     /// Forgets the key of a job that is no longer kept.
     pub fn forget(&mut self, principal: &Principal, key: &str, job: JobId) {
         self.remove(&(principal.clone(), key.to_owned()), job);
+        if self.oldest.len() > 2 * self.known.len() + COMPACT_OVER {
+            let known = &self.known;
+            self.oldest.retain(|(scope, job)| known.get(scope).is_some_and(|known| known.job == *job));
+        }
     }
 
     /// How many keys are remembered.

@@ -1,6 +1,7 @@
 //! The store that forgets when the process ends: for embedding, tests, and as the model of the others.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, ready};
 use parking_lot::Mutex;
@@ -9,6 +10,7 @@ use super::{Batch, Epoch, Fenced, FinishedRow, Full, JobRow, Op, Restored, Sessi
 use crate::proto::listing::{Query, summary};
 use crate::proto::record::{Record, Tail};
 use crate::proto::stream::{Extent, Piece};
+use crate::proto::submit::Spec;
 use crate::wire::id::{JobId, SessionId};
 use crate::wire::job::JobStatus;
 use crate::wire::principal::Principal;
@@ -154,42 +156,16 @@ impl Store for MemoryStore {
 impl Inner {
     fn apply(&mut self, op: Op) {
         match op {
-            Op::JobAccepted { spec } => {
-                self.by_principal.entry(spec.principal.clone()).or_default().insert(spec.id);
-                let bytes = JOB_OVERHEAD_BYTES + spec.order.input.get().len() as u64;
-                self.bytes += bytes;
-                let id = spec.id;
-                let row = JobRow { spec, status: JobStatus::Pending, ended_at: None, tail: Tail::default() };
-                self.jobs.insert(id, StoredJob { row, records: VecDeque::new(), bytes });
-            }
+            Op::JobAccepted { spec } => self.accept(spec),
             Op::JobStatus { job, status, ended_at } => {
                 if let Some(stored) = self.jobs.get_mut(&job) {
                     stored.row.status = status;
                     stored.row.ended_at = ended_at;
                 }
             }
-            Op::Append { job, record } => {
-                if let Some(stored) = self.jobs.get_mut(&job) {
-                    let bytes = RECORD_OVERHEAD_BYTES + record.payload.len() as u64;
-                    stored.bytes += bytes;
-                    self.bytes += bytes;
-                    stored.row.tail.push(&record);
-                    stored.records.push_back(record);
-                }
-            }
+            Op::Append { job, record } => self.append(job, record),
             Op::Trim { job, first } => self.trim(job, first),
-            Op::RemoveJob(job) => {
-                if let Some(stored) = self.jobs.remove(&job) {
-                    self.bytes -= stored.bytes;
-                    let principal = &stored.row.spec.principal;
-                    if let Some(jobs) = self.by_principal.get_mut(principal) {
-                        jobs.remove(&job);
-                        if jobs.is_empty() {
-                            self.by_principal.remove(principal);
-                        }
-                    }
-                }
-            }
+            Op::RemoveJob(job) => self.remove_job(job),
             Op::SessionOpened { session, principal, features, token } => {
                 let (tokens, attached, extents) = (vec![token], BTreeMap::new(), Vec::new());
                 let row =
@@ -220,10 +196,41 @@ impl Inner {
             }),
             Op::Released { session, through } => self.session(session, |stored| {
                 stored.released = through;
-                stored.extents.retain(|extent| extent.last_seq() > through);
+                let gone = stored.extents.partition_point(|extent| extent.last_seq() <= through);
+                stored.extents.drain(..gone);
             }),
             Op::RemoveSession(session) => {
                 self.sessions.remove(&session);
+            }
+        }
+    }
+
+    fn accept(&mut self, spec: Arc<Spec>) {
+        self.by_principal.entry(spec.principal.clone()).or_default().insert(spec.id);
+        let bytes = JOB_OVERHEAD_BYTES + spec.order.input.get().len() as u64;
+        self.bytes += bytes;
+        let id = spec.id;
+        let row = JobRow { spec, status: JobStatus::Pending, ended_at: None, tail: Tail::default() };
+        self.jobs.insert(id, StoredJob { row, records: VecDeque::new(), bytes });
+    }
+
+    fn append(&mut self, job: JobId, record: Record) {
+        let Some(stored) = self.jobs.get_mut(&job) else { return };
+        let bytes = RECORD_OVERHEAD_BYTES + record.payload.len() as u64;
+        stored.bytes += bytes;
+        self.bytes += bytes;
+        stored.row.tail.push(&record);
+        stored.records.push_back(record);
+    }
+
+    fn remove_job(&mut self, job: JobId) {
+        let Some(stored) = self.jobs.remove(&job) else { return };
+        self.bytes -= stored.bytes;
+        let principal = &stored.row.spec.principal;
+        if let Some(jobs) = self.by_principal.get_mut(principal) {
+            jobs.remove(&job);
+            if jobs.is_empty() {
+                self.by_principal.remove(principal);
             }
         }
     }
