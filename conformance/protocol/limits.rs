@@ -34,6 +34,7 @@ const REACHED: &[(&str, &str)] = &[
     ("lag_detach_events", "flow::a_session_that_falls_too_far_behind_is_detached_and_can_resume"),
     ("history_events", "subscribe::a_position_that_is_trimmed_is_told_with_the_oldest_that_is_kept"),
     ("history_bytes", "limits::history_bytes"),
+    ("bytes_per_principal", "limits::bytes_per_principal"),
     ("store_bytes", "limits::store_bytes"),
     ("finished_jobs", "limits::finished_jobs"),
     ("finished_age_sec", "limits::finished_age_sec"),
@@ -261,6 +262,51 @@ async fn history_bytes() {
     let subscribed =
         alice.ask("job.subscribe", json!({ "job_id": job, "history": true }), "job.subscribed").await;
     assert_eq!(subscribed["subscribed_from"], oldest - 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_per_principal() {
+    let world = World::with(Limits { bytes_per_principal: 2_000_000, ..Limits::default() });
+    let (mut alice, mut bob) = (world.alice().await, world.bob().await);
+    let his = bob.submit(json!({ "agent": "echo" })).await;
+    bob.end_of(&his).await;
+    let done = alice.submit(json!({ "agent": "echo" })).await;
+    alice.end_of(&done).await;
+    let flood = alice.submit(puppet()).await;
+    for _ in 0..6 {
+        world.puppets.log(&flood, &"x".repeat(600_000)).await.unwrap();
+        alice.expect("job.event").await;
+    }
+    capped(&mut alice, "job.submit", puppet(), "bytes_per_principal").await;
+    let another = bob.submit(json!({ "agent": "echo" })).await;
+    bob.end_of(&another).await;
+    // Her own finished job makes room, and the oldest events of her flood; nothing of his goes.
+    pass(1_000).await;
+    alice.ask_in_vain("job.subscribe", json!({ "job_id": done }), "JOB_NOT_FOUND").await;
+    let ask = json!({ "job_id": flood, "history": true, "from_event_seq": 1 });
+    alice.ask_in_vain("job.subscribe", ask, "RESUME_WINDOW_EXPIRED").await;
+    alice.submit(json!({ "agent": "echo" })).await;
+    for job in [his, another] {
+        bob.ask("job.subscribe", json!({ "job_id": job }), "job.subscribed").await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_store_is_relieved_by_whoever_filled_it() {
+    let world = World::with(Limits { store_bytes: 2_000_000, ..Limits::default() });
+    let (mut alice, mut bob) = (world.alice().await, world.bob().await);
+    let his = bob.submit(json!({ "agent": "echo" })).await;
+    bob.end_of(&his).await;
+    let flood = alice.submit(puppet()).await;
+    for _ in 0..6 {
+        world.puppets.log(&flood, &"x".repeat(600_000)).await.unwrap();
+        alice.expect("job.event").await;
+    }
+    capped(&mut bob, "job.submit", puppet(), "store_bytes").await;
+    pass(1_000).await;
+    bob.ask("job.subscribe", json!({ "job_id": his }), "job.subscribed").await;
+    let again = bob.submit(json!({ "agent": "echo" })).await;
+    bob.end_of(&again).await;
 }
 
 #[tokio::test(start_paused = true)]

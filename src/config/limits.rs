@@ -61,6 +61,7 @@ const BOUNDS: &[(&str, RangeInclusive<u64>)] = &[
     ("lag_detach_events", 1..=EVENTS_MAX),
     ("history_events", 1..=EVENTS_MAX),
     ("history_bytes", FRAME_BYTES_MAX..=BYTES_MAX),
+    ("bytes_per_principal", FRAME_BYTES_MAX..=BYTES_MAX),
     ("store_bytes", FRAME_BYTES_MAX..=BYTES_MAX),
     ("finished_jobs", 1..=COUNT_MAX),
     ("finished_age_sec", 1..=AGE_SEC_MAX),

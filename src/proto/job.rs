@@ -91,13 +91,22 @@ pub struct Job {
     result: ResultStream,
     started_at: Option<Timestamp>,
     ended_at: Option<Timestamp>,
+    failure: Option<ErrorBody>,
 }
 
 impl Job {
     /// A job that was accepted. `result_id` names its result if it is streamed.
     pub fn new(spec: Arc<Spec>, result_id: ResultId) -> Self {
         let result = ResultStream::new(result_id);
-        Job { spec, state: State::Pending, tail: Tail::default(), result, started_at: None, ended_at: None }
+        Job {
+            spec,
+            state: State::Pending,
+            tail: Tail::default(),
+            result,
+            started_at: None,
+            ended_at: None,
+            failure: None,
+        }
     }
 
     /// A job of before the daemon was started again, which has not ended: `begun` says whether its agent had started.
@@ -119,6 +128,11 @@ impl Job {
     /// Forgets the history before `first`.
     pub fn trim(&mut self, first: u64) {
         self.tail.trim(first);
+    }
+
+    /// Why it ended, unless it ended well.
+    pub fn failure(&self) -> Option<&ErrorBody> {
+        self.failure.as_ref()
     }
 
     /// When it ended.
@@ -426,6 +440,7 @@ impl Job {
     }
 
     fn end_in_error(&mut self, status: JobStatus, error: ErrorBody, now: Timestamp) -> Record {
+        self.failure = Some(error.clone());
         let payload = json(&JobError::new(self.spec.id, status, error, now)).into();
         self.end(status, StreamKind::Error, payload, now)
     }

@@ -34,6 +34,9 @@ pub struct GateRun {
     pub last: u64,
 }
 
+/// What a record weighs beside its payload, in bytes.
+pub const RECORD_OVERHEAD_BYTES: u64 = 96;
+
 /// Records are counted for trimming in groups of about this many bytes or [`GROUP_EVENTS`].
 const GROUP_BYTES: u64 = 1024 * 1024;
 /// See [`GROUP_BYTES`].
@@ -78,6 +81,16 @@ impl Tail {
     /// Whether the last position is the job's end.
     pub fn ended(&self) -> bool {
         self.ended
+    }
+
+    /// What is kept, in bytes: payloads and what goes with each record.
+    pub fn weight(&self) -> u64 {
+        self.bytes + RECORD_OVERHEAD_BYTES * (self.last + 1 - self.first.min(self.last + 1))
+    }
+
+    /// Where the history should begin so that it weighs `less` bytes less, or as much less as it can.
+    pub fn lighter(&self, less: u64) -> Option<u64> {
+        self.overflow(u64::MAX, self.bytes.saturating_sub(less))
     }
 
     /// Takes a record in.

@@ -55,6 +55,16 @@ pub struct Spec {
     pub created_at: Timestamp,
 }
 
+/// What a job weighs beside its input and its records, in bytes, roughly.
+const JOB_OVERHEAD_BYTES: u64 = 1_024;
+
+impl Spec {
+    /// What a job weighs before anything happens in it, in bytes.
+    pub fn weight(&self) -> u64 {
+        JOB_OVERHEAD_BYTES + self.order.input.get().len() as u64
+    }
+}
+
 impl Order {
     /// Checks a submit field by field.
     ///

@@ -13,6 +13,7 @@ use super::job::JobCell;
 use crate::agent::{AgentHost, AttemptEnd, JobPort, PortClosed, Stopper};
 use crate::proto::job::Rejected;
 use crate::wire::agent_port::{AgentMessage, JobStart, PortLimits};
+use crate::wire::error::ErrorCode;
 use crate::wire::time::Timestamp;
 
 /// How much longer than its own deadlines a host may take before its attempt is dropped, in milliseconds.
@@ -20,6 +21,14 @@ const HOST_SLACK_MS: u64 = 1_000;
 
 /// How an agent was lost whose host is at fault.
 const PANICKED: &str = "was lost: its host panicked";
+
+/// Characters of an agent's text that one line of the log shows.
+const LOG_CHARS: usize = 1_000;
+
+/// An agent's text as the log may show it: not too much, and nothing that could pass for a line of its own.
+fn calm(text: &str) -> String {
+    text.chars().take(LOG_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
 
 struct Port {
     core: Arc<Core>,
@@ -39,7 +48,7 @@ impl JobPort for Port {
     }
 
     fn log(&self, line: &str) {
-        tracing::info!(job = %self.job.id(), agent = %self.job.spec.agent, "{line}");
+        tracing::info!(job = %self.job.id(), agent = %self.job.spec.agent, "{}", calm(line));
     }
 }
 
@@ -76,7 +85,14 @@ pub(super) async fn finish(core: Arc<Core>, job: Arc<JobCell>) {
     if core.store.applied(ticket).await.is_ok() {
         core.registry.finish(&job, core.ambient.now());
     }
-    tracing::debug!(job = %job.id(), status = %job.status(), "job ended");
+    let (id, agent, status) = (job.id(), &job.spec.agent, job.status());
+    match job.failure() {
+        Some(error) if error.code == ErrorCode::InternalError => {
+            tracing::warn!(job = %id, %agent, %status, code = %error.code, "job ended: {}", calm(&error.message));
+        }
+        Some(error) => tracing::info!(job = %id, %agent, %status, code = %error.code, "job ended"),
+        None => tracing::info!(job = %id, %agent, %status, "job ended"),
+    }
 }
 
 fn order(core: &Core, job: &JobCell) -> JobStart {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
+use super::accounts::Account;
 use super::session::SessionCell;
 use crate::agent::Stopper;
 use crate::proto::job::{CancelAnswer, Job, Rejected, Step};
@@ -15,6 +16,7 @@ use crate::proto::record::Tail;
 use crate::proto::submit::Spec;
 use crate::store::{Batch, JobRow, Op, Store, Ticket};
 use crate::wire::agent_port::{AgentMessage, BrokenContract};
+use crate::wire::error::ErrorBody;
 use crate::wire::id::{JobId, ResultId, SessionId};
 use crate::wire::job::JobStatus;
 use crate::wire::limits::Limits;
@@ -60,6 +62,19 @@ struct Live {
     submitters: Vec<SessionId>,
     stopper: Option<Stopper>,
     written: Written,
+    account: Account,
+    /// What the account was charged for the job.
+    charged: u64,
+}
+
+impl Live {
+    fn charge(&mut self) -> u64 {
+        let weight = self.job.spec().weight() + self.job.tail().weight();
+        self.account.add(weight.saturating_sub(self.charged));
+        self.account.take(self.charged.saturating_sub(weight));
+        self.charged = weight;
+        weight
+    }
 }
 
 /// What of a job's writing the store still has to apply.
@@ -97,13 +112,14 @@ impl JobCell {
     pub(super) fn accepted(
         spec: Arc<Spec>,
         result: ResultId,
+        account: Account,
         store: Arc<dyn Store>,
         limits: Arc<Limits>,
     ) -> Self {
-        JobCell::live(Job::new(spec, result), store, limits)
+        JobCell::live(Job::new(spec, result), account, store, limits)
     }
 
-    fn live(job: Job, store: Arc<dyn Store>, limits: Arc<Limits>) -> Self {
+    fn live(job: Job, account: Account, store: Arc<dyn Store>, limits: Arc<Limits>) -> Self {
         let spec = job.spec().clone();
         let live = Live {
             job,
@@ -111,6 +127,8 @@ impl JobCell {
             submitters: Vec::new(),
             stopper: None,
             written: Written::default(),
+            account,
+            charged: 0,
         };
         JobCell { spec, store, limits, inner: Mutex::new(Inner::Live(Box::new(live))) }
     }
@@ -119,12 +137,13 @@ impl JobCell {
     pub(super) fn restored(
         row: JobRow,
         result: ResultId,
+        account: Account,
         store: Arc<dyn Store>,
         limits: Arc<Limits>,
     ) -> Self {
         let JobRow { spec, status, ended_at: _, tail } = row;
         let job = Job::restored(spec.clone(), result, tail, status != JobStatus::Pending);
-        JobCell::live(job, store, limits)
+        JobCell::live(job, account, store, limits)
     }
 
     /// A job that has ended and is still kept.
@@ -141,6 +160,14 @@ impl JobCell {
         match &*self.inner.lock() {
             Inner::Live(live) => live.job.status(),
             Inner::Stored { status, .. } => *status,
+        }
+    }
+
+    /// Why the job ended, unless it ended well.
+    pub(super) fn failure(&self) -> Option<ErrorBody> {
+        match &*self.inner.lock() {
+            Inner::Live(live) => live.job.failure().cloned(),
+            Inner::Stored { .. } => None,
         }
     }
 
@@ -215,6 +242,34 @@ impl JobCell {
         };
         self.publish(live, step);
         rejected.map_or(Ok(()), Err)
+    }
+
+    /// Charges the job to its principal. Says how much it was in all.
+    pub(super) fn charge(&self) -> u64 {
+        match &mut *self.inner.lock() {
+            Inner::Live(live) => live.charge(),
+            Inner::Stored { .. } => 0,
+        }
+    }
+
+    /// What the job was charged for.
+    pub(super) fn weight(&self) -> u64 {
+        match &*self.inner.lock() {
+            Inner::Live(live) => live.charged,
+            Inner::Stored { .. } => 0,
+        }
+    }
+
+    /// Lets the oldest events of the job go until it weighs so much less, or as much less as it can.
+    pub(super) fn lighten(&self, less: u64) {
+        if let Inner::Live(live) = &mut *self.inner.lock()
+            && let Some(first) = live.job.tail().lighter(less)
+        {
+            live.job.trim(first);
+            let ops = vec![Op::Trim { job: self.spec.id, first }];
+            live.written.note(self.store.submit(Batch { epoch: self.store.epoch(), ops }));
+            live.charge();
+        }
     }
 
     /// The newest batch of the job.
@@ -295,6 +350,7 @@ impl JobCell {
             live.job.trim(first);
             ops.push(Op::Trim { job, first });
         }
+        live.charge();
         let ticket = self.store.submit(Batch { epoch: self.store.epoch(), ops });
         live.written.note(ticket);
         if let (Some(stopper), Some(stop)) = (&live.stopper, stop) {

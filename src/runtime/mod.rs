@@ -4,6 +4,7 @@
 //! around pure machines; a lock is held for one decision and never across a wait. Locks are taken in the order
 //! session → job → store, and the marks that wake a session are leaves.
 
+mod accounts;
 mod ambient;
 mod attempt;
 mod connection;
@@ -34,6 +35,7 @@ use crate::transport::Transport;
 use crate::wire::id::MessageId;
 use crate::wire::limits::Limits;
 use crate::wire::session::Software;
+use accounts::Accounts;
 use registry::Registry;
 
 /// What a runtime is made of.
@@ -78,6 +80,7 @@ struct Core {
     store: Arc<dyn Store>,
     ambient: Arc<dyn Ambient>,
     registry: Registry,
+    accounts: Accounts,
     keys: Mutex<Keys>,
     cursors: CursorKey,
     software: Software,
@@ -117,6 +120,7 @@ impl Daemon {
             store,
             ambient,
             registry: Registry::default(),
+            accounts: Accounts::default(),
             keys: Mutex::new(Keys::default()),
             cursors,
             software,

@@ -39,6 +39,8 @@ pub(super) struct Finished {
     pub(super) principal: Principal,
     pub(super) key: Option<String>,
     pub(super) at: Timestamp,
+    /// What its principal was charged for it.
+    pub(super) weight: u64,
 }
 
 /// What is alive.
@@ -93,12 +95,13 @@ impl Registry {
         let mut jobs = self.jobs.lock();
         *jobs.per_principal.entry(cell.spec.principal.clone()).or_default() += 1;
         jobs.live.insert(cell.id(), cell.clone());
+        cell.charge();
     }
 
     /// Takes a job of before a restart in that has ended.
     pub(super) fn restore_finished(&self, spec: &Spec, at: Timestamp) {
         let (principal, key) = (spec.principal.clone(), spec.order.key.clone());
-        self.jobs.lock().finished.push_back(Finished { job: spec.id, principal, key, at });
+        self.jobs.lock().finished.push_back(Finished { job: spec.id, principal, key, at, weight: 0 });
     }
 
     pub(super) fn session(&self, id: SessionId) -> Option<Arc<SessionCell>> {
@@ -149,6 +152,7 @@ impl Registry {
         }
         *count += 1;
         jobs.live.insert(cell.id(), cell.clone());
+        cell.charge();
         Ok(())
     }
 
@@ -167,8 +171,32 @@ impl Registry {
         if jobs.live.remove(&cell.id()).is_some() {
             leave(&mut jobs.per_principal, &cell.spec.principal);
             let (principal, key) = (cell.spec.principal.clone(), cell.spec.order.key.clone());
-            jobs.finished.push_back(Finished { job: cell.id(), principal, key, at });
+            let weight = cell.weight();
+            jobs.finished.push_back(Finished { job: cell.id(), principal, key, at, weight });
         }
+    }
+
+    /// Takes the oldest finished jobs of a principal out until they weigh `bytes`, or there are no more.
+    pub(super) fn forget_of(&self, principal: &Principal, bytes: u64) -> Vec<Finished> {
+        let mut jobs = self.jobs.lock();
+        let (mut gone, mut freed) = (Vec::new(), 0);
+        jobs.finished.retain(|finished| {
+            let goes = freed < bytes && finished.principal == *principal;
+            if goes {
+                freed += finished.weight.max(1);
+                gone.push(finished.clone());
+            }
+            !goes
+        });
+        gone
+    }
+
+    /// The jobs of a principal that have not ended, the heaviest first.
+    pub(super) fn live_of(&self, principal: &Principal) -> Vec<Arc<JobCell>> {
+        let mut live: Vec<Arc<JobCell>> = self.live_jobs();
+        live.retain(|cell| cell.spec.principal == *principal);
+        live.sort_by_cached_key(|cell| std::cmp::Reverse(cell.weight()));
+        live
     }
 
     /// Takes the oldest finished job out if `gone` says so of it and of how many there are.

@@ -206,6 +206,10 @@ fn begin(
         return Err(ErrorBody::new(ErrorCode::InternalError, "the daemon is stopping; submit again"));
     }
     core.store.admits().map_err(|full| ErrorBody::limit("store_bytes", full.max, 1_000))?;
+    let account = core.accounts.of(&session.principal);
+    if account.bytes() > core.limits.bytes_per_principal {
+        return Err(ErrorBody::limit("bytes_per_principal", core.limits.bytes_per_principal, 1_000));
+    }
     if order.asked.version.is_some() && !session.features.has(Feature::AgentVersions) {
         let message =
             "payload.agent: name@version needs the feature agent_versions, which was not negotiated";
@@ -216,7 +220,8 @@ fn begin(
     let id = JobId::new(now.as_millis(), core.ambient.random());
     let result = ResultId::new(now.as_millis(), core.ambient.random());
     let spec = Arc::new(Spec { id, principal: session.principal.clone(), agent, order, created_at: now });
-    let cell = Arc::new(JobCell::accepted(spec.clone(), result, core.store.clone(), core.limits.clone()));
+    let cell =
+        Arc::new(JobCell::accepted(spec.clone(), result, account, core.store.clone(), core.limits.clone()));
 
     let mut inner = session.lock();
     room_for_attachment(core, &inner.proto.stream, id)?;
@@ -229,7 +234,7 @@ fn begin(
     inner.reply(accepted(&cell, request_id, ticket));
     drop(inner);
     session.wake();
-    tracing::debug!(job = %id, agent = %cell.spec.agent, principal = %session.principal, "job accepted");
+    tracing::info!(job = %id, agent = %cell.spec.agent, principal = %session.principal, "job accepted");
     core.attempts.spawn(attempt::run(core.clone(), cell, host));
     Ok(None)
 }

@@ -52,8 +52,15 @@ fn remember_key(core: &Core, spec: &Spec) {
 fn restore_job(core: &Core, row: JobRow, now: Timestamp) -> (JobId, (Arc<JobCell>, JobStatus)) {
     let (id, status) = (row.spec.id, row.status);
     remember_key(core, &row.spec);
+    let principal = row.spec.principal.clone();
     let result = ResultId::new(now.as_millis(), core.ambient.random());
-    let cell = Arc::new(JobCell::restored(row, result, core.store.clone(), core.limits.clone()));
+    let cell = Arc::new(JobCell::restored(
+        row,
+        result,
+        core.accounts.of(&principal),
+        core.store.clone(),
+        core.limits.clone(),
+    ));
     core.registry.restore_live(&cell);
     (id, (cell, status))
 }

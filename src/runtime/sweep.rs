@@ -4,9 +4,14 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::Core;
+use super::registry::Finished;
 use crate::proto::session::TokenHash;
 use crate::store::{Batch, Op};
+use crate::wire::principal::Principal;
 use crate::wire::time::Timestamp;
+
+/// How often the heaviest principal is relieved in one look round while the store is full.
+const RELIEFS: u64 = 8;
 
 /// How often there is a look round.
 const EVERY: Duration = Duration::from_millis(500);
@@ -41,17 +46,52 @@ fn sessions(core: &Arc<Core>, now: Timestamp) {
 fn jobs(core: &Core, now: Timestamp) {
     let window = core.resume_window;
     let age = Duration::from_secs(core.limits.finished_age_sec).max(window);
-    loop {
-        // Count and age wait for the resume window; only a full store does not (§6.5).
-        let full = core.store.admits().is_err();
-        let gone = core.registry.forget_finished(|oldest, count| {
-            let old = now.since(oldest.at);
-            full || old >= age || (count > core.limits.finished_jobs && old >= window)
-        });
-        let Some(gone) = gone else { return };
-        if let Some(key) = &gone.key {
-            core.keys.lock().forget(&gone.principal, key, gone.job);
-        }
-        core.store.submit(Batch { epoch: core.store.epoch(), ops: vec![Op::RemoveJob(gone.job)] });
+    while let Some(gone) = core.registry.forget_finished(|oldest, count| {
+        let old = now.since(oldest.at);
+        old >= age || (count > core.limits.finished_jobs && old >= window)
+    }) {
+        forget(core, &gone);
     }
+    // Count and age wait for the resume window; only bytes do not (§6.5).
+    for (principal, excess) in core.accounts.over(core.limits.bytes_per_principal) {
+        relieve(core, &principal, excess);
+    }
+    for _ in 0..RELIEFS {
+        match (core.store.admits(), core.accounts.heaviest()) {
+            (Err(full), Some((principal, bytes))) => {
+                let excess = full.bytes.saturating_sub(full.max).max(full.max / RELIEFS);
+                relieve(core, &principal, excess.min(bytes));
+            }
+            (Err(_), None) | (Ok(()), _) => break,
+        }
+    }
+    core.accounts.tidy();
+}
+
+/// Makes one principal's jobs weigh so much less: finished ones go first, then the oldest events of running ones.
+fn relieve(core: &Core, principal: &Principal, excess: u64) {
+    let gone = core.registry.forget_of(principal, excess);
+    let freed: u64 = gone.iter().map(|finished| finished.weight).sum();
+    gone.iter().for_each(|finished| forget(core, finished));
+    let mut left = excess.saturating_sub(freed);
+    let mut trimmed = 0;
+    for cell in core.registry.live_of(principal) {
+        if left == 0 {
+            break;
+        }
+        let before = cell.weight();
+        cell.lighten(left);
+        let less = before.saturating_sub(cell.weight());
+        left = left.saturating_sub(less);
+        trimmed += less;
+    }
+    tracing::warn!(%principal, excess, finished = gone.len(), trimmed, "too many bytes are kept; the oldest went");
+}
+
+fn forget(core: &Core, gone: &Finished) {
+    if let Some(key) = &gone.key {
+        core.keys.lock().forget(&gone.principal, key, gone.job);
+    }
+    core.accounts.of(&gone.principal).take(gone.weight);
+    core.store.submit(Batch { epoch: core.store.epoch(), ops: vec![Op::RemoveJob(gone.job)] });
 }

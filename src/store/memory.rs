@@ -8,18 +8,13 @@ use parking_lot::Mutex;
 
 use super::{Batch, Epoch, Fenced, FinishedRow, Full, JobRow, Op, Restored, SessionRow, Store, Ticket};
 use crate::proto::listing::{Query, summary};
-use crate::proto::record::{Record, Tail};
+use crate::proto::record::{RECORD_OVERHEAD_BYTES, Record, Tail};
 use crate::proto::stream::{Extent, Piece};
 use crate::proto::submit::Spec;
 use crate::wire::id::{JobId, SessionId};
 use crate::wire::job::JobStatus;
 use crate::wire::principal::Principal;
 use crate::wire::session::JobSummary;
-
-/// What a job costs beside its payloads, in bytes, roughly.
-const JOB_OVERHEAD_BYTES: u64 = 1_024;
-/// What a record costs beside its payload, in bytes.
-const RECORD_OVERHEAD_BYTES: u64 = 96;
 
 struct StoredJob {
     row: JobRow,
@@ -207,7 +202,7 @@ impl Inner {
 
     fn accept(&mut self, spec: Arc<Spec>) {
         self.by_principal.entry(spec.principal.clone()).or_default().insert(spec.id);
-        let bytes = JOB_OVERHEAD_BYTES + spec.order.input.get().len() as u64;
+        let bytes = spec.weight();
         self.bytes += bytes;
         let id = spec.id;
         let row = JobRow { spec, status: JobStatus::Pending, ended_at: None, tail: Tail::default() };

@@ -88,8 +88,12 @@ limits! {
     /// Records kept of one job's history.
     history_events: u64 = 2_000_000,
     /// Bytes kept of one job's history.
-    history_bytes: u64 = 512 * 1024 * 1024,
-    /// Bytes kept by the memory store for all jobs together; beyond it finished jobs go and new ones are refused.
+    history_bytes: u64 = 256 * 1024 * 1024,
+    /// Bytes kept for the jobs of one principal; beyond it, its own finished jobs go, then the oldest events of its
+    /// running ones, and its new ones are refused. Nobody else's are touched.
+    bytes_per_principal: u64 = 512 * 1024 * 1024,
+    /// Bytes kept by the memory store for all jobs together; beyond it those of the heaviest principal go, and new jobs
+    /// are refused.
     store_bytes: u64 = 1024 * 1024 * 1024,
     /// Finished jobs kept for listing, subscribing and idempotent replay.
     finished_jobs: usize = 10_000,
@@ -120,7 +124,7 @@ limits! {
     /// Largest chunk of a result that an agent may send, in decoded bytes.
     chunk_bytes: usize = 512 * 1024,
     /// Largest result of one job over all its chunks, in decoded bytes.
-    result_bytes: u64 = 256 * 1024 * 1024,
+    result_bytes: u64 = 128 * 1024 * 1024,
     /// Longest line that a child agent may write, in bytes.
     agent_line_bytes: usize = 1_048_576,
     /// Bytes of a child's stderr that are logged; the rest is dropped and counted.
