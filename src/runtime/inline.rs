@@ -23,11 +23,16 @@ const READ_BYTES: usize = 1024 * 1024;
 /// The payload of `job.result` with the result inside: text as the JSON that it is, or else as a string; bytes as
 /// a base64 string. None when the result was inline anyway, or is too large: then it is named by its id and size.
 pub(super) async fn result(store: &dyn Store, limits: &Limits, job: JobId, record: &Record) -> Option<Bytes> {
-    let end: JobResult = serde_json::from_slice(&record.payload).ok()?;
-    let size = usize::try_from(end.result_size?).ok()?;
+    #[derive(Deserialize)]
+    struct Size {
+        result_size: Option<u64>,
+    }
+    let Size { result_size } = serde_json::from_slice(&record.payload).ok()?;
+    let size = usize::try_from(result_size?).ok()?;
     if size > limits.inline_result_bytes {
         return None;
     }
+    let end: JobResult = serde_json::from_slice(&record.payload).ok()?;
     let (bytes, text) = assemble(store, job, record.pos).await?;
     let result =
         if text { as_json(&String::from_utf8(bytes).ok()?)? } else { string(&STANDARD.encode(bytes))? };

@@ -184,9 +184,10 @@ impl Cursor<'_> {
         outbox: &mut Outbox<W>,
         extent: Extent,
     ) -> Result<(), CloseReason> {
+        let trace_id = self.trace(extent.job()).await;
         let (job, first_pos, len) = match extent.piece {
             Piece::Private { job, payload } => {
-                let head = self.head(job, extent.first_seq).await;
+                let head = self.head(job, trace_id, extent.first_seq);
                 self.sent = extent.first_seq;
                 return outbox.frame(self.link.dialect.stream(StreamKind::Event, &head, &payload)).await;
             }
@@ -203,7 +204,9 @@ impl Cursor<'_> {
             }
             for record in records {
                 let seq = extent.first_seq + (pos - first_pos);
-                self.record(outbox, job, seq, &record).await?;
+                let head = self.head(job, trace_id, seq);
+                self.record(outbox, head, job, &record).await?;
+                self.sent = seq;
                 pos += 1;
             }
         }
@@ -213,12 +216,11 @@ impl Cursor<'_> {
     async fn record<W: FrameWriter>(
         &mut self,
         outbox: &mut Outbox<W>,
+        head: Head,
         job: JobId,
-        seq: u64,
         record: &Record,
     ) -> Result<(), CloseReason> {
         let link = self.link;
-        let head = self.head(job, seq).await;
         let inlined = if record.kind == StreamKind::Result && !link.session.features.has(Feature::ResultChunk)
         {
             inline::result(&*link.core.store, &link.core.limits, job, record).await
@@ -230,15 +232,14 @@ impl Cursor<'_> {
         if record.kind != StreamKind::Event {
             self.traces.remove(&job);
         }
-        self.sent = seq;
         Ok(())
     }
 
     /// The head of a numbered message. Its id is made of the session and the number, so a replay repeats it.
-    async fn head(&mut self, job: JobId, seq: u64) -> Head {
+    fn head(&self, job: JobId, trace_id: Option<TraceId>, seq: u64) -> Head {
         let session_id = self.link.session.id;
         let id = MessageId(ulid::Ulid(session_id.0.0.wrapping_add(u128::from(seq))));
-        Head { id, session_id, job_id: Some(job), trace_id: self.trace(job).await, event_seq: Some(seq) }
+        Head { id, session_id, job_id: Some(job), trace_id, event_seq: Some(seq) }
     }
 
     async fn trace(&mut self, job: JobId) -> Option<TraceId> {
