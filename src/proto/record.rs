@@ -44,9 +44,13 @@ const GROUP_EVENTS: u64 = 4_096;
 
 /// A run of positions and what their payloads weigh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Group {
-    last: u64,
-    bytes: u64,
+pub struct Group {
+    /// The first position.
+    pub first: u64,
+    /// The last position.
+    pub last: u64,
+    /// The bytes of the payloads.
+    pub bytes: u64,
 }
 
 /// The shape of a job's history: which positions there are, and which of them are gated. Small for any history
@@ -68,6 +72,36 @@ impl Default for Tail {
 }
 
 impl Tail {
+    /// The tail that has these parts: its first and last position, whether the last is the job's end, the runs that
+    /// share a gate and the groups, both in order.
+    pub fn from_parts(
+        first: u64,
+        last: u64,
+        ended: bool,
+        gates: impl IntoIterator<Item = GateRun>,
+        groups: impl IntoIterator<Item = Group>,
+    ) -> Self {
+        let groups: VecDeque<Group> = groups.into_iter().collect();
+        let bytes = groups.iter().map(|group| group.bytes).sum();
+        Tail { first, last, ended, bytes, gates: gates.into_iter().collect(), groups }
+    }
+
+    /// The runs that share a gate, in order.
+    pub fn gates(&self) -> &VecDeque<GateRun> {
+        &self.gates
+    }
+
+    /// The groups by which it is trimmed, in order.
+    pub fn groups(&self) -> &VecDeque<Group> {
+        &self.groups
+    }
+
+    /// What the next record is added to: this tail with nothing but its last run and its last group.
+    pub fn edge(&self) -> Tail {
+        let (gate, group) = (self.gates.back().copied(), self.groups.back().copied());
+        Tail::from_parts(self.first, self.last, self.ended, gate, group)
+    }
+
     /// The first position that is still kept; one after the last when none is.
     pub fn first(&self) -> u64 {
         self.first
@@ -99,9 +133,12 @@ impl Tail {
         self.bytes += bytes;
         match self.groups.back_mut() {
             Some(group) if group.bytes < GROUP_BYTES && !record.pos.is_multiple_of(GROUP_EVENTS) => {
-                *group = Group { last: record.pos, bytes: group.bytes + bytes };
+                group.last = record.pos;
+                group.bytes += bytes;
             }
-            Some(_) | None => self.groups.push_back(Group { last: record.pos, bytes }),
+            Some(_) | None => {
+                self.groups.push_back(Group { first: record.pos, last: record.pos, bytes });
+            }
         }
         self.last = record.pos;
         self.ended = record.kind != StreamKind::Event;

@@ -14,7 +14,7 @@ use crate::proto::idempotency::Repeat;
 use crate::proto::listing::Query;
 use crate::proto::stream::Stream;
 use crate::proto::submit::{Order, Spec};
-use crate::store::{Batch, Op, Ticket};
+use crate::store::{Batch, Full, Op, Ticket};
 use crate::transport::CloseReason;
 use crate::wire::encode::json;
 use crate::wire::error::{ErrorBody, ErrorCode};
@@ -205,7 +205,7 @@ fn begin(
     if core.draining.is_cancelled() {
         return Err(ErrorBody::new(ErrorCode::InternalError, "the daemon is stopping; submit again"));
     }
-    core.store.admits().map_err(|full| ErrorBody::limit("store_bytes", full.max, 1_000))?;
+    core.store.admits().map_err(|full| refusal(&full))?;
     let account = core.accounts.of(&session.principal);
     if account.bytes() > core.limits.bytes_per_principal {
         return Err(ErrorBody::limit("bytes_per_principal", core.limits.bytes_per_principal, 1_000));
@@ -345,4 +345,16 @@ async fn subscribe_job(
     drop(inner);
     session.wake();
     Ok(())
+}
+
+/// What a client is told when the store takes no new work: retryable in any case.
+fn refusal(full: &Full) -> ErrorBody {
+    match full {
+        Full::Bytes { max, .. } => ErrorBody::limit("store_bytes", *max, 1_000),
+        Full::Behind { max, .. } => ErrorBody::limit("store_queue_bytes", *max, 1_000),
+        Full::Failing { .. } => {
+            let message = "the daemon cannot store anything now; try again after 1000 ms";
+            ErrorBody::new(ErrorCode::InternalError, message).with("retry_after_ms", 1_000)
+        }
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Core;
 use super::registry::Finished;
 use crate::proto::session::TokenHash;
-use crate::store::{Batch, Op};
+use crate::store::{Batch, Full, Op};
 use crate::wire::principal::Principal;
 use crate::wire::time::Timestamp;
 
@@ -58,11 +58,11 @@ fn jobs(core: &Core, now: Timestamp) {
     }
     for _ in 0..RELIEFS {
         match (core.store.admits(), core.accounts.heaviest()) {
-            (Err(full), Some((principal, bytes))) => {
-                let excess = full.bytes.saturating_sub(full.max).max(full.max / RELIEFS);
-                relieve(core, &principal, excess.min(bytes));
+            (Err(Full::Bytes { bytes, max }), Some((principal, weight))) => {
+                let excess = bytes.saturating_sub(max).max(max / RELIEFS);
+                relieve(core, &principal, excess.min(weight));
             }
-            (Err(_), None) | (Ok(()), _) => break,
+            (Err(_), _) | (Ok(()), _) => break,
         }
     }
     core.accounts.tidy();

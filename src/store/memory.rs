@@ -6,10 +6,12 @@ use std::sync::Arc;
 use futures_util::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 
-use super::{Batch, Epoch, Fenced, FinishedRow, Full, JobRow, Op, Restored, SessionRow, Store, Ticket};
+use super::{
+    Batch, Epoch, Fenced, FinishedRow, Full, JobRow, Op, Restored, SessionRow, Store, Ticket, number,
+};
 use crate::proto::listing::{Query, summary};
 use crate::proto::record::{RECORD_OVERHEAD_BYTES, Record, Tail};
-use crate::proto::stream::{Extent, Piece};
+use crate::proto::stream::Piece;
 use crate::proto::submit::Spec;
 use crate::wire::id::{JobId, SessionId};
 use crate::wire::job::JobStatus;
@@ -93,7 +95,7 @@ impl Store for MemoryStore {
 
     fn admits(&self) -> Result<(), Full> {
         let bytes = self.inner.lock().bytes;
-        if bytes < self.max_bytes { Ok(()) } else { Err(Full { bytes, max: self.max_bytes }) }
+        if bytes < self.max_bytes { Ok(()) } else { Err(Full::Bytes { bytes, max: self.max_bytes }) }
     }
 
     fn job(&self, job: JobId) -> BoxFuture<'_, Option<JobRow>> {
@@ -246,18 +248,5 @@ impl Inner {
             stored.bytes -= bytes;
             self.bytes -= bytes;
         }
-    }
-}
-
-/// Appends an extent, as part of the last one where it continues it.
-fn number(extents: &mut Vec<Extent>, extent: Extent) {
-    if let Some(Extent { piece: Piece::Run { job, first_pos, len }, .. }) = extents.last_mut()
-        && let Piece::Run { job: next, first_pos: next_pos, len: more } = extent.piece
-        && *job == next
-        && *first_pos + *len == next_pos
-    {
-        *len += more;
-    } else {
-        extents.push(extent);
     }
 }

@@ -4,6 +4,7 @@
 //! the batch that it reports is applied: store, then speak.
 
 pub mod memory;
+pub mod sqlite;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use futures_util::future::BoxFuture;
 use crate::proto::listing::Query;
 use crate::proto::record::{Record, Tail};
 use crate::proto::session::TokenHash;
-use crate::proto::stream::Extent;
+use crate::proto::stream::{Extent, Piece};
 use crate::proto::submit::Spec;
 use crate::wire::feature::FeatureSet;
 use crate::wire::id::{JobId, SessionId};
@@ -43,14 +44,66 @@ pub struct Fenced {
     pub newest: Epoch,
 }
 
-/// New work cannot be taken now, and what limit says so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the store is full: {bytes} bytes of {max}")]
-pub struct Full {
-    /// What is used.
-    pub bytes: u64,
-    /// What is allowed.
-    pub max: u64,
+/// New work cannot be taken now, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Full {
+    /// It holds as much as it may.
+    #[error("the store is full: {bytes} bytes of {max}")]
+    Bytes {
+        /// What is used.
+        bytes: u64,
+        /// What is allowed.
+        max: u64,
+    },
+    /// More waits to be written than may.
+    #[error("the store is behind: {bytes} bytes of at most {max} wait to be written")]
+    Behind {
+        /// What waits.
+        bytes: u64,
+        /// What may wait.
+        max: u64,
+    },
+    /// It cannot write at all; it goes on trying.
+    #[error("the store cannot write: {why}")]
+    Failing {
+        /// What the last attempt met.
+        why: Arc<str>,
+    },
+}
+
+/// What an applied batch survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Durability {
+    /// A crash of the machine: everything is on the disk before anything of it is spoken.
+    #[default]
+    Full,
+    /// A crash of the daemon, but not of the machine.
+    Process,
+}
+
+/// A text that names no durability.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected full (survives a crash of the machine) or process (of the daemon), got {0:?}")]
+pub struct NotADurability(String);
+
+impl std::str::FromStr for Durability {
+    type Err = NotADurability;
+    fn from_str(text: &str) -> Result<Self, NotADurability> {
+        match text {
+            "full" => Ok(Durability::Full),
+            "process" => Ok(Durability::Process),
+            _ => Err(NotADurability(text.chars().take(64).collect())),
+        }
+    }
+}
+
+impl std::fmt::Display for Durability {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Durability::Full => "full",
+            Durability::Process => "process",
+        })
+    }
 }
 
 /// One mutation.
@@ -225,7 +278,7 @@ pub trait Store: Send + Sync + 'static {
     /// Whether new work may be taken.
     ///
     /// # Errors
-    /// [`Full`] with what is used and allowed.
+    /// [`Full`] with what is in the way.
     fn admits(&self) -> Result<(), Full>;
 
     /// A job, as far as it is applied.
@@ -243,4 +296,17 @@ pub trait Store: Send + Sync + 'static {
         max_events: u64,
         max_bytes: usize,
     ) -> BoxFuture<'_, Vec<Record>>;
+}
+
+/// Appends an extent, as part of the last one where it continues it.
+fn number(extents: &mut Vec<Extent>, extent: Extent) {
+    if let Some(Extent { piece: Piece::Run { job, first_pos, len }, .. }) = extents.last_mut()
+        && let Piece::Run { job: next, first_pos: next_pos, len: more } = extent.piece
+        && *job == next
+        && *first_pos + *len == next_pos
+    {
+        *len += more;
+    } else {
+        extents.push(extent);
+    }
 }

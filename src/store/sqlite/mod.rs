@@ -1,0 +1,255 @@
+//! The store that stays: one SQLite file, written by one thread, read by others.
+//!
+//! `submit` puts a batch into a queue and returns. The writer takes whatever waits as one transaction and then
+//! moves the watermark that [`Store::applied`] waits for. When it cannot write, it keeps what waits, goes on
+//! trying, and has new work refused by [`Store::admits`].
+
+mod apply;
+mod read;
+mod rows;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::error::Error;
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, ready};
+use rusqlite::{Connection, OpenFlags};
+
+use super::{Batch, Durability, Epoch, Fenced, Full, JobRow, Restored, Store, Ticket};
+use crate::proto::listing::Query;
+use crate::proto::record::Record;
+use crate::wire::id::JobId;
+use crate::wire::session::JobSummary;
+use read::Readers;
+use writer::{Shared, Writer};
+
+/// How long one attempt waits for a lock that somebody else holds on the file.
+const BUSY: Duration = Duration::from_millis(250);
+/// How long a store that is dropped waits for its last batches.
+const FLUSH: Duration = Duration::from_secs(10);
+/// The write-ahead log is copied into the file when it has so many pages.
+const CHECKPOINT_PAGES: u32 = 4_000;
+/// The write-ahead log is cut to this many bytes when it was copied.
+const LOG_BYTES: u32 = 64 * 1024 * 1024;
+/// The writer's page cache in KiB, as SQLite wants it: negative.
+const CACHE_KIB: i32 = -32 * 1024;
+
+/// What a store promises and may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SqliteOptions {
+    /// What an applied batch survives.
+    pub durability: Durability,
+    /// No new work is taken once the pages in use hold so many bytes.
+    pub max_bytes: u64,
+    /// No new work is taken while more than so many bytes wait to be written.
+    pub queue_bytes: u64,
+}
+
+/// A store that cannot be opened, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another daemon has it.
+    #[error("the store {} is in use by another daemon: stop that one, or choose another file", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It was written by a newer version of this program.
+    #[error(
+        "the store {} has the format {found}, and this arcpd knows up to {known}: use the newer arcpd that wrote it, \
+         or the backup that it made before (*.bak-v*)",
+        path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: usize,
+        /// The newest format that is known here.
+        known: usize,
+    },
+    /// It is something else.
+    #[error("{} is not a store of arcpd: choose another file, or move this one away", path.display())]
+    NotAStore {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is damaged.
+    #[error(
+        "the store {} is damaged ({why}): stop every arcpd, keep a copy of the file with its -wal, then restore a \
+         backup, or move it away to begin with an empty store; look at the disk too",
+        path.display()
+    )]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The operating system or SQLite refused.
+    #[error("the store {} cannot be opened: {source}", path.display())]
+    Failed {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        source: Box<dyn Error + Send + Sync>,
+    },
+}
+
+/// Keeps everything in one SQLite file.
+pub struct SqliteStore {
+    shared: Arc<Shared>,
+    readers: Arc<Readers>,
+    done: parking_lot::Mutex<mpsc::Receiver<()>>,
+}
+
+impl SqliteStore {
+    /// Opens the store in the file at `path`, which is made if there is none, and takes the next epoch.
+    ///
+    /// # Errors
+    /// [`OpenError`] when it is in use, not ours, too new, damaged, or cannot be read or written.
+    pub fn open(path: &Path, options: SqliteOptions) -> Result<SqliteStore, OpenError> {
+        let failed = |source: io::Error| OpenError::Failed { path: path.into(), source: Box::new(source) };
+        create_directory(path).map_err(failed)?;
+        let lock = lock(path)?;
+        create_private(path).map_err(failed)?;
+        let mut db = connect(path)?;
+        schema::prepare(&mut db, path, schema::MIGRATIONS)?;
+        let refuse = |source| schema::refuse(path, source);
+        configure(&db, options.durability).map_err(refuse)?;
+        let (epoch, clean) = schema::begin(&mut db).map_err(refuse)?;
+        if !clean {
+            schema::check(&db, path)?;
+        }
+        let used = writer::used(&db).map_err(refuse)?;
+        let readers = Arc::new(Readers::open(path).map_err(refuse)?);
+        let restored = readers.ask(read::restored).map_err(refuse)?;
+        let shared = Arc::new(Shared::new(epoch, options, used, restored));
+        let (done, waits) = mpsc::channel();
+        let writer = Writer { shared: shared.clone(), db, lock, done };
+        std::thread::Builder::new().name("store".into()).spawn(|| writer.run()).map_err(failed)?;
+        Ok(SqliteStore { shared, readers, done: parking_lot::Mutex::new(waits) })
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        self.shared.stop();
+        if self.done.lock().recv_timeout(FLUSH) == Err(mpsc::RecvTimeoutError::Timeout) {
+            tracing::error!("the store is still writing; what it was given last may be lost");
+        }
+    }
+}
+
+/// Makes the directory of a file, for its owner only.
+fn create_directory(path: &Path) -> io::Result<()> {
+    let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) else {
+        return Ok(());
+    };
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(directory)
+}
+
+/// Makes an empty file for its owner only, if there is none.
+fn create_private(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// Keeps other daemons out, for as long as the file is open.
+fn lock(path: &Path) -> Result<File, OpenError> {
+    let beside = schema::beside(path, ".lock");
+    let failed = |source: io::Error| OpenError::Failed { path: beside.clone(), source: Box::new(source) };
+    let file = create_private(&beside).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: path.into() }),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+fn connect(path: &Path) -> Result<Connection, OpenError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let open = || {
+        let db = Connection::open_with_flags(path, flags)?;
+        db.busy_timeout(BUSY)?;
+        db.set_prepared_statement_cache_capacity(64);
+        Ok(db)
+    };
+    open().map_err(|source| schema::refuse(path, source))
+}
+
+fn configure(db: &Connection, durability: Durability) -> rusqlite::Result<()> {
+    let synchronous = match durability {
+        Durability::Full => "FULL",
+        Durability::Process => "NORMAL",
+    };
+    db.pragma_update(None, "synchronous", synchronous)?;
+    db.pragma_update(None, "foreign_keys", false)?;
+    db.pragma_update(None, "cache_size", CACHE_KIB)?;
+    let settle = |name, value| db.pragma_update_and_check(None, name, value, |_| Ok(()));
+    settle("wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    settle("journal_size_limit", LOG_BYTES)
+}
+
+impl Store for SqliteStore {
+    fn epoch(&self) -> Epoch {
+        self.shared.epoch
+    }
+
+    fn restore(&self) -> Restored {
+        // Read when the store was opened, where an error can be told; who asks later gets what can be read.
+        self.shared.restored().unwrap_or_else(|| {
+            let read = self.readers.ask(read::restored);
+            read.inspect_err(|error| tracing::error!(%error, "the store cannot be read")).unwrap_or_default()
+        })
+    }
+
+    fn submit(&self, batch: Batch) -> Ticket {
+        self.shared.submit(batch)
+    }
+
+    fn applied(&self, ticket: Ticket) -> BoxFuture<'_, Result<(), Fenced>> {
+        match self.shared.settled(ticket) {
+            Some(settled) => Box::pin(ready(settled)),
+            None => Box::pin(self.shared.settle(ticket)),
+        }
+    }
+
+    fn admits(&self) -> Result<(), Full> {
+        self.shared.admits()
+    }
+
+    fn job(&self, job: JobId) -> BoxFuture<'_, Option<JobRow>> {
+        Box::pin(self.readers.clone().answer(move |db| read::job(db, job)))
+    }
+
+    fn list(&self, query: Query) -> BoxFuture<'_, (Vec<JobSummary>, bool)> {
+        Box::pin(self.readers.clone().answer(move |db| read::list(db, &query)))
+    }
+
+    fn records(
+        &self,
+        job: JobId,
+        after: u64,
+        max_events: u64,
+        max_bytes: usize,
+    ) -> BoxFuture<'_, Vec<Record>> {
+        let ask = move |db: &Connection| read::records(db, job, after, max_events, max_bytes);
+        Box::pin(self.readers.clone().answer(ask))
+    }
+}

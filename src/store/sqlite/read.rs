@@ -1,0 +1,237 @@
+//! Questions: on connections of their own, which never write.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
+use serde_json::value::RawValue;
+
+use super::rows::{self, int};
+use crate::proto::listing::{Query, summary};
+use crate::proto::record::{Record, Tail};
+use crate::store::{FinishedRow, JobRow, Restored, SessionRow};
+use crate::wire::id::{JobId, SessionId};
+use crate::wire::job::JobStatus;
+use crate::wire::session::JobSummary;
+use crate::wire::time::Timestamp;
+
+/// How many questions are answered at the same time.
+const READERS: usize = 2;
+/// Later than every id.
+const NO_CURSOR: &[u8] = &[0xff; 17];
+
+/// The connections for reading.
+pub(super) struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+    returned: Condvar,
+}
+
+impl Readers {
+    pub(super) fn open(path: &Path) -> rusqlite::Result<Self> {
+        let idle = (0..READERS).map(|_| open(path)).collect::<rusqlite::Result<_>>()?;
+        Ok(Readers { path: path.into(), idle: Mutex::new(idle), returned: Condvar::new() })
+    }
+
+    /// Asks on a connection that nobody uses, in one view of the store; waits for one if need be.
+    pub(super) fn ask<T>(
+        &self,
+        question: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        let mut idle = self.idle.lock();
+        let db = loop {
+            match idle.pop() {
+                Some(db) => break db,
+                None => self.returned.wait(&mut idle),
+            }
+        };
+        drop(idle);
+        let lent = Lent { readers: self, db: Some(db) };
+        let Some(db) = &lent.db else { return Err(rusqlite::Error::InvalidQuery) };
+        let view = db.unchecked_transaction()?;
+        question(&view)
+    }
+
+    /// Asks where waiting harms nobody. What cannot be read is logged and not there.
+    pub(super) async fn answer<T: Default + Send + 'static>(
+        self: Arc<Self>,
+        question: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> T {
+        let asked = tokio::task::spawn_blocking(move || {
+            self.ask(question).inspect_err(|error| {
+                tracing::error!(store = %self.path.display(), %error, "the store cannot be read");
+            })
+        });
+        asked.await.ok().and_then(Result::ok).unwrap_or_default()
+    }
+}
+
+/// A connection that goes back whatever happens.
+struct Lent<'a> {
+    readers: &'a Readers,
+    db: Option<Connection>,
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        self.readers.idle.lock().extend(self.db.take());
+        self.readers.returned.notify_one();
+    }
+}
+
+fn open(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags)?;
+    db.busy_timeout(super::BUSY)?;
+    db.set_prepared_statement_cache_capacity(32);
+    Ok(db)
+}
+
+/// A job as it is stored.
+pub(super) fn job(db: &Connection, id: JobId) -> rusqlite::Result<Option<JobRow>> {
+    let sql = format!("{} WHERE id = ?1", job_columns());
+    let mut select = db.prepare_cached(&sql)?;
+    let found = select.query_row([id.0.to_bytes()], job_row).optional()?;
+    found.map(|(n, row)| whole(db, n, row)).transpose()
+}
+
+fn job_columns() -> String {
+    let (spec, edge) = (rows::SPEC, rows::EDGE);
+    format!("SELECT {spec}, input, n, status, ended_at, {edge} FROM job JOIN job_order ON job = n")
+}
+
+/// A job and its key; of its tail only the edge.
+fn job_row(row: &Row<'_>) -> rusqlite::Result<(i64, JobRow)> {
+    let at = rows::SPEC_COLUMNS;
+    let spec = Arc::new(rows::spec(row, rows::input(row, at)?)?);
+    let ended_at = row.get::<_, Option<i64>>(at + 3)?.map(Timestamp::from_micros);
+    let (status, tail) = (rows::status(row, at + 2)?, rows::edge(row, at + 4)?);
+    Ok((row.get(at + 1)?, JobRow { spec, status, ended_at, tail }))
+}
+
+/// The same job with the whole of its tail.
+fn whole(db: &Connection, n: i64, row: JobRow) -> rusqlite::Result<JobRow> {
+    let edge = &row.tail;
+    let kept = params![n, int(edge.first())];
+    let sql = "SELECT gate, first, last FROM gate_run WHERE job = ?1 AND last >= ?2 ORDER BY first";
+    let mut gates =
+        db.prepare_cached(sql)?.query_map(kept, rows::gate_run)?.collect::<rusqlite::Result<Vec<_>>>()?;
+    gates.extend(edge.gates());
+    let sql = "SELECT first, last, bytes FROM weight WHERE job = ?1 AND last >= ?2 ORDER BY first";
+    let mut groups =
+        db.prepare_cached(sql)?.query_map(kept, rows::group)?.collect::<rusqlite::Result<Vec<_>>>()?;
+    groups.extend(edge.groups());
+    let tail = Tail::from_parts(edge.first(), edge.last(), edge.ended(), gates, groups);
+    Ok(JobRow { tail, ..row })
+}
+
+/// A page of a listing, and whether more follow.
+pub(super) fn list(db: &Connection, query: &Query) -> rusqlite::Result<(Vec<JobSummary>, bool)> {
+    let sql = format!(
+        "SELECT {}, status, last_pos FROM job JOIN job_order ON job = n \
+         WHERE principal = ?1 AND id < ?2 AND (?3 >> status) & 1 AND (?4 IS NULL OR agent_name = ?4) \
+         AND (?5 IS NULL OR agent_version = ?5) AND created_at > ?6 AND created_at < ?7 ORDER BY id DESC",
+        rows::SPEC
+    );
+    let filter = &query.filter;
+    let statuses = match &filter.status {
+        Some(wanted) => wanted.0.iter().fold(0, |bits, status| bits | 1_i64 << rows::status_code(*status)),
+        None => !0,
+    };
+    let before = query.before.map(|job| job.0.to_bytes());
+    let mut select = db.prepare_cached(&sql)?;
+    let mut found = select.query(params![
+        query.principal.subject(),
+        before.as_ref().map_or(NO_CURSOR, |id| &id[..]),
+        statuses,
+        filter.agent.as_ref().map(|agent| &agent.name),
+        filter.agent.as_ref().and_then(|agent| agent.version.as_ref()),
+        filter.created_after.map_or(i64::MIN, Timestamp::as_micros),
+        filter.created_before.map_or(i64::MAX, Timestamp::as_micros),
+    ])?;
+    let none: Arc<RawValue> = RawValue::NULL.to_owned().into();
+    let mut page = Vec::new();
+    while let Some(row) = found.next()? {
+        let spec = rows::spec(row, none.clone())?;
+        let status: JobStatus = rows::status(row, rows::SPEC_COLUMNS)?;
+        if !query.admits(&spec, status) {
+            continue;
+        }
+        if page.len() == query.limit {
+            return Ok((page, true));
+        }
+        page.push(summary(&spec, status, rows::uint(row, rows::SPEC_COLUMNS + 1)?));
+    }
+    Ok((page, false))
+}
+
+/// Records of a job after a position: so many, and so many bytes, but at least one.
+pub(super) fn records(
+    db: &Connection,
+    id: JobId,
+    after: u64,
+    max_events: u64,
+    max_bytes: usize,
+) -> rusqlite::Result<Vec<Record>> {
+    let mut select = db.prepare_cached(
+        "SELECT pos, kind, record.gate, at, payload FROM job JOIN record ON record.job = n \
+         WHERE id = ?1 AND first_pos <= ?2 + 1 AND pos > ?2 ORDER BY pos LIMIT ?3",
+    )?;
+    let mut found =
+        select.query(params![id.0.to_bytes(), int(after.min(i64::MAX as u64 - 1)), int(max_events)])?;
+    let (mut records, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = found.next()? {
+        bytes += row.get_ref(4)?.as_blob()?.len();
+        if !records.is_empty() && bytes > max_bytes {
+            break;
+        }
+        records.push(rows::record(row)?);
+    }
+    Ok(records)
+}
+
+/// Everything that a daemon finds when it starts.
+pub(super) fn restored(db: &Connection) -> rusqlite::Result<Restored> {
+    let mut restored = Restored { sessions: sessions(db)?, ..Restored::default() };
+    let order = "WHERE ended_at IS NULL ORDER BY created_at, id";
+    let mut select = db.prepare(&format!("{} {order}", job_columns()))?;
+    for found in select.query_map([], job_row)? {
+        let (n, row) = found?;
+        restored.unfinished.push(whole(db, n, row)?);
+    }
+    let order = "FROM job JOIN job_order ON job = n WHERE ended_at IS NOT NULL ORDER BY ended_at, id";
+    let mut select = db.prepare(&format!("SELECT {}, input, ended_at, last_pos {order}", rows::SPEC))?;
+    let mut found = select.query([])?;
+    while let Some(row) = found.next()? {
+        let spec = Arc::new(rows::spec(row, rows::input(row, rows::SPEC_COLUMNS)?)?);
+        let ended_at = Timestamp::from_micros(row.get(rows::SPEC_COLUMNS + 1)?);
+        let last_pos = rows::uint(row, rows::SPEC_COLUMNS + 2)?;
+        restored.finished.push(FinishedRow { spec, ended_at, last_pos });
+    }
+    Ok(restored)
+}
+
+fn sessions(db: &Connection) -> rusqlite::Result<Vec<SessionRow>> {
+    let mut select =
+        db.prepare("SELECT n, id, principal, features, tokens, released FROM session ORDER BY n")?;
+    let mut attached = db.prepare("SELECT job, pos, submitter FROM attachment WHERE session = ?1")?;
+    let newest = "FROM extent WHERE session = ?1 ORDER BY first_seq";
+    let mut extents = db.prepare(&format!("SELECT {} {newest}", rows::EXTENT))?;
+    let mut sessions = Vec::new();
+    let mut found = select.query([])?;
+    while let Some(row) = found.next()? {
+        let n: i64 = row.get(0)?;
+        let place = |row: &Row<'_>| Ok((JobId(rows::ulid(row, 0)?), (rows::uint(row, 1)?, row.get(2)?)));
+        sessions.push(SessionRow {
+            id: SessionId(rows::ulid(row, 1)?),
+            principal: rows::parsed(row, 2, "principal")?,
+            features: rows::features(row, 3)?,
+            tokens: rows::tokens(row, 4)?,
+            released: rows::uint(row, 5)?,
+            attached: attached.query_map([n], place)?.collect::<rusqlite::Result<_>>()?,
+            extents: extents.query_map([n], rows::extent)?.collect::<rusqlite::Result<_>>()?,
+        });
+    }
+    Ok(sessions)
+}

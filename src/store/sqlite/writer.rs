@@ -1,0 +1,357 @@
+//! The one thread that writes: it takes everything that waits as one transaction, and never waits for company.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use rusqlite::{Connection, TransactionBehavior};
+use tokio::sync::watch;
+
+use super::SqliteOptions;
+use super::apply::{self, AtHand, Hands};
+use crate::proto::stream::Piece;
+use crate::store::{Batch, Epoch, Fenced, Full, Op, Restored, Ticket};
+
+/// Batches in one transaction, at most.
+const GROUP_BATCHES: usize = 4_096;
+/// Bytes in one transaction, at most, but for the last batch.
+const GROUP_BYTES: u64 = 8 * 1024 * 1024;
+/// The pause after the first failed attempt; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+/// The longest pause between attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// What an operation weighs beside its payload, in bytes.
+const OP_BYTES: u64 = 128;
+
+struct Queue {
+    batches: VecDeque<(Batch, u64)>,
+    /// What waits or is being written, in bytes.
+    bytes: u64,
+    last: Ticket,
+    stopping: bool,
+    restored: Option<Restored>,
+}
+
+/// What the writer and those who wait for it share.
+pub(super) struct Shared {
+    pub(super) epoch: Epoch,
+    options: SqliteOptions,
+    queue: Mutex<Queue>,
+    wake: Condvar,
+    applied: AtomicU64,
+    progress: watch::Sender<()>,
+    used: AtomicU64,
+    failing: Mutex<Option<Arc<str>>>,
+    fenced: OnceLock<Epoch>,
+    #[cfg(test)]
+    pub(super) page_limit: AtomicU64,
+}
+
+impl Shared {
+    pub(super) fn new(epoch: Epoch, options: SqliteOptions, used: u64, restored: Restored) -> Self {
+        let queue = Queue {
+            batches: VecDeque::new(),
+            bytes: 0,
+            last: Ticket::default(),
+            stopping: false,
+            restored: Some(restored),
+        };
+        Shared {
+            epoch,
+            options,
+            queue: Mutex::new(queue),
+            wake: Condvar::new(),
+            applied: AtomicU64::new(0),
+            progress: watch::Sender::new(()),
+            used: AtomicU64::new(used),
+            failing: Mutex::new(None),
+            fenced: OnceLock::new(),
+            #[cfg(test)]
+            page_limit: AtomicU64::new(u32::MAX.into()),
+        }
+    }
+
+    pub(super) fn submit(&self, batch: Batch) -> Ticket {
+        let weight = weight(&batch);
+        let mut queue = self.queue.lock();
+        if batch.epoch != self.epoch || self.fenced.get().is_some() {
+            return Ticket::REFUSED;
+        }
+        queue.restored = None;
+        queue.bytes += weight;
+        queue.batches.push_back((batch, weight));
+        queue.last.0 += 1;
+        let ticket = queue.last;
+        drop(queue);
+        self.wake.notify_one();
+        ticket
+    }
+
+    /// Whether a ticket's batch is applied or never will be; none while that is open.
+    pub(super) fn settled(&self, ticket: Ticket) -> Option<Result<(), Fenced>> {
+        // In this order: what was applied before the fence fell stays applied.
+        let fenced = self.fenced.get();
+        if ticket == Ticket::REFUSED {
+            return Some(Err(Fenced { newest: fenced.copied().unwrap_or(self.epoch) }));
+        }
+        if self.applied.load(Ordering::Acquire) >= ticket.0 {
+            return Some(Ok(()));
+        }
+        fenced.map(|newest| Err(Fenced { newest: *newest }))
+    }
+
+    pub(super) async fn settle(&self, ticket: Ticket) -> Result<(), Fenced> {
+        let mut progress = self.progress.subscribe();
+        loop {
+            progress.borrow_and_update();
+            if let Some(settled) = self.settled(ticket) {
+                return settled;
+            }
+            if progress.changed().await.is_err() {
+                return Err(Fenced { newest: self.epoch });
+            }
+        }
+    }
+
+    pub(super) fn admits(&self) -> Result<(), Full> {
+        if let Some(newest) = self.fenced.get() {
+            return Err(Full::Failing { why: Fenced { newest: *newest }.to_string().into() });
+        }
+        if let Some(why) = &*self.failing.lock() {
+            return Err(Full::Failing { why: why.clone() });
+        }
+        let (bytes, max) = (self.queue.lock().bytes, self.options.queue_bytes);
+        if bytes > max {
+            return Err(Full::Behind { bytes, max });
+        }
+        let (bytes, max) = (self.used.load(Ordering::Relaxed), self.options.max_bytes);
+        if bytes < max { Ok(()) } else { Err(Full::Bytes { bytes, max }) }
+    }
+
+    /// What was found at start, once, and only before anything was submitted.
+    pub(super) fn restored(&self) -> Option<Restored> {
+        self.queue.lock().restored.take()
+    }
+
+    pub(super) fn stop(&self) {
+        self.queue.lock().stopping = true;
+        self.wake.notify_one();
+    }
+
+    /// Nothing more will be applied.
+    fn fence(&self, newest: Epoch) {
+        let left = {
+            let mut queue = self.queue.lock();
+            self.fenced.get_or_init(|| newest);
+            queue.bytes = 0;
+            std::mem::take(&mut queue.batches)
+        };
+        drop(left);
+        self.progress.send_replace(());
+    }
+
+    /// Waits for something to do. None: nothing ever will be; an empty group: nothing waits, and there is leftover
+    /// work.
+    fn take(&self, leftover: bool) -> Option<Vec<(Batch, u64)>> {
+        let mut queue = self.queue.lock();
+        while queue.batches.is_empty() {
+            if queue.stopping {
+                return None;
+            }
+            if leftover {
+                return Some(Vec::new());
+            }
+            self.wake.wait(&mut queue);
+        }
+        let mut bytes = 0;
+        let fits = |(_, weight): &&(Batch, u64)| {
+            let fits = bytes < GROUP_BYTES;
+            bytes += weight;
+            fits
+        };
+        let count = queue.batches.iter().take(GROUP_BATCHES).take_while(fits).count();
+        Some(queue.batches.drain(..count).collect())
+    }
+
+    fn wrote(&self, group: Vec<(Batch, u64)>, used: u64) {
+        self.used.store(used, Ordering::Relaxed);
+        if self.failing.lock().take().is_some() {
+            tracing::info!("the store can write again");
+        }
+        if group.is_empty() {
+            return;
+        }
+        self.queue.lock().bytes -= group.iter().map(|(_, weight)| weight).sum::<u64>();
+        self.applied.fetch_add(group.len() as u64, Ordering::Release);
+        self.progress.send_replace(());
+    }
+
+    /// Notes that an attempt failed and waits for the next. Says whether there should be one.
+    fn failed(&self, error: &rusqlite::Error, pause: &mut Duration) -> bool {
+        if self.failing.lock().replace(error.to_string().into()).is_none() {
+            tracing::error!(%error, "the store cannot write; new work is refused until it can");
+        }
+        let mut queue = self.queue.lock();
+        if !queue.stopping {
+            // Batches that come wake it too, and change nothing.
+            let until = std::time::Instant::now() + *pause;
+            while !queue.stopping && !self.wake.wait_until(&mut queue, until).timed_out() {}
+            *pause = LONGEST_PAUSE.min(*pause * 2);
+            return true;
+        }
+        false
+    }
+}
+
+fn weight(batch: &Batch) -> u64 {
+    let weight = |op: &Op| match op {
+        Op::JobAccepted { spec } => spec.order.input.get().len(),
+        Op::Append { record, .. } => record.payload.len(),
+        Op::Numbered { extents, .. } => extents
+            .iter()
+            .map(|extent| match &extent.piece {
+                Piece::Run { .. } => size_of_val(extent),
+                Piece::Private { payload, .. } => size_of_val(extent) + payload.len(),
+            })
+            .sum(),
+        Op::JobStatus { .. }
+        | Op::Trim { .. }
+        | Op::RemoveJob(_)
+        | Op::SessionOpened { .. }
+        | Op::Tokens { .. }
+        | Op::Attached { .. }
+        | Op::Detached { .. }
+        | Op::Released { .. }
+        | Op::RemoveSession(_) => 0,
+    };
+    batch.ops.iter().map(|op| OP_BYTES + weight(op) as u64).sum()
+}
+
+/// What kept a transaction from being committed.
+enum Obstacle {
+    /// A newer daemon has the store.
+    Fenced(Epoch),
+    /// SQLite says no; another attempt may succeed.
+    Sqlite(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Obstacle {
+    fn from(error: rusqlite::Error) -> Self {
+        Obstacle::Sqlite(error)
+    }
+}
+
+/// The thread's own state. The lock file goes with it: nobody else opens the store before the last write.
+pub(super) struct Writer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) db: Connection,
+    pub(super) lock: File,
+    pub(super) done: mpsc::Sender<()>,
+}
+
+impl Writer {
+    pub(super) fn run(self) {
+        let Writer { shared, mut db, lock, done } = self;
+        let end = End(&shared);
+        if write_all(&shared, &mut db) {
+            close(db);
+        }
+        drop(end);
+        drop(lock);
+        // Nobody listens when the store was dropped long ago.
+        let _ = done.send(());
+    }
+}
+
+/// Whatever ends the thread, those who wait are told.
+struct End<'a>(&'a Shared);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.fence(self.0.epoch);
+    }
+}
+
+/// Writes until there is nothing more to write. Says whether everything is written.
+fn write_all(shared: &Shared, db: &mut Connection) -> bool {
+    let mut at_hand = AtHand::default();
+    let mut leftover = true;
+    while let Some(group) = shared.take(leftover) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            #[cfg(test)]
+            limit_pages(shared, db);
+            match write(db, &mut at_hand, shared.epoch, &group) {
+                Ok((used, more)) => {
+                    leftover = more;
+                    shared.wrote(group, used);
+                    break;
+                }
+                Err(Obstacle::Fenced(newest)) => {
+                    tracing::error!(epoch = newest.0, "a newer daemon has taken the store over");
+                    shared.fence(newest);
+                    return false;
+                }
+                Err(Obstacle::Sqlite(error)) => {
+                    at_hand = AtHand::default();
+                    if !shared.failed(&error, &mut pause) {
+                        tracing::error!(batches = group.len(), "the store ends with batches unwritten");
+                        return false;
+                    }
+                    // What is to be erased may be the room that lacks. If not, the next attempt says so.
+                    let _ = write(db, &mut at_hand, shared.epoch, &[]);
+                }
+            }
+        }
+    }
+    true
+}
+
+fn write(
+    db: &mut Connection,
+    at_hand: &mut AtHand,
+    epoch: Epoch,
+    group: &[(Batch, u64)],
+) -> Result<(u64, bool), Obstacle> {
+    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let newest: i64 = tx.prepare_cached("SELECT epoch FROM meta")?.query_row([], |row| row.get(0))?;
+    if newest.cast_unsigned() != epoch.0 {
+        return Err(Obstacle::Fenced(Epoch(newest.cast_unsigned())));
+    }
+    let mut hands = Hands::new(&tx, at_hand);
+    for op in group.iter().flat_map(|(batch, _)| &batch.ops) {
+        hands.apply(op)?;
+    }
+    hands.finish()?;
+    let more = apply::erase(&tx)?;
+    let used = used(&tx)?;
+    tx.commit()?;
+    Ok((used, more))
+}
+
+/// The bytes of the pages that hold something.
+pub(super) fn used(db: &Connection) -> rusqlite::Result<u64> {
+    let ask = |sql| db.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0));
+    let (pages, free) = (ask("PRAGMA page_count")?, ask("PRAGMA freelist_count")?);
+    Ok((pages - free).cast_unsigned() * ask("PRAGMA page_size")?.cast_unsigned())
+}
+
+/// Notes that nothing is missing, and leaves one file behind.
+fn close(db: Connection) {
+    let closed = db
+        .execute("UPDATE meta SET clean = 1", [])
+        .and_then(|_| db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())));
+    if let Err(error) = closed {
+        tracing::warn!(%error, "the store was not closed properly; it is checked at the next start");
+    }
+}
+
+#[cfg(test)]
+fn limit_pages(shared: &Shared, db: &Connection) {
+    let limit = shared.page_limit.load(Ordering::Relaxed).cast_signed();
+    db.pragma_update_and_check(None, "max_page_count", limit, |_| Ok(())).unwrap();
+}
