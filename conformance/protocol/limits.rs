@@ -1,5 +1,13 @@
 //! Every limit is reached by a test, which asserts what is answered then.
 
+use std::sync::Arc;
+
+use arcpd::agent::BoxFuture;
+use arcpd::proto::listing::Query;
+use arcpd::proto::record::Record;
+use arcpd::store::{Batch, Epoch, Fenced, Full, JobRow, Restored, Store, Ticket};
+use arcpd::wire::id::JobId;
+use arcpd::wire::session::JobSummary;
 use std::time::Duration;
 
 use arcpd::transport::FrameWriter;
@@ -36,6 +44,7 @@ const REACHED: &[(&str, &str)] = &[
     ("history_bytes", "limits::history_bytes"),
     ("bytes_per_principal", "limits::bytes_per_principal"),
     ("store_bytes", "limits::store_bytes"),
+    ("store_queue_bytes", "limits::store_queue_bytes"),
     ("finished_jobs", "limits::finished_jobs"),
     ("finished_age_sec", "limits::finished_age_sec"),
     ("idempotency_key_chars", "idempotency::a_key_has_to_make_sense"),
@@ -476,4 +485,44 @@ async fn cancel_grace_ms() {
     alice.barrier().await;
     pass(200).await;
     assert_eq!(alice.end_of(&job).await["payload"]["code"], "CANCELLED");
+}
+
+/// A store with more to write than may wait.
+struct Behind(arcpd::store::memory::MemoryStore);
+
+impl Store for Behind {
+    fn epoch(&self) -> Epoch {
+        self.0.epoch()
+    }
+    fn restore(&self) -> Restored {
+        self.0.restore()
+    }
+    fn submit(&self, batch: Batch) -> Ticket {
+        self.0.submit(batch)
+    }
+    fn applied(&self, ticket: Ticket) -> BoxFuture<'_, Result<(), Fenced>> {
+        self.0.applied(ticket)
+    }
+    fn admits(&self) -> Result<(), Full> {
+        Err(Full::Behind { bytes: 11, max: 10 })
+    }
+    fn job(&self, job: JobId) -> BoxFuture<'_, Option<JobRow>> {
+        self.0.job(job)
+    }
+    fn list(&self, query: Query) -> BoxFuture<'_, (Vec<JobSummary>, bool)> {
+        self.0.list(query)
+    }
+    fn records(&self, job: JobId, after: u64, events: u64, bytes: usize) -> BoxFuture<'_, Vec<Record>> {
+        self.0.records(job, after, events, bytes)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn store_queue_bytes() {
+    let store = Arc::new(Behind(arcpd::store::memory::MemoryStore::new(u64::MAX)));
+    let world = World::built(|builder| builder.store(store));
+    let mut alice = world.alice().await;
+    let error = capped(&mut alice, "job.submit", puppet(), "store_queue_bytes").await;
+    assert_eq!(error["details"]["retry_after_ms"], 1_000);
+    assert!(world.runtime.ready().unwrap_err().contains("11 bytes of at most 10"));
 }

@@ -12,8 +12,11 @@ use super::exit::Exit;
 use crate::agent::child::guard::Guard;
 use crate::agent::child::{ChildCommand, ChildHost};
 use crate::auth::token_file::{FirstToken, TokenFileError, first_token};
-use crate::config::{AgentConfig, Config, ConfigErrors, Environment, Resolved, ServeArgs, load};
+use crate::config::{AgentConfig, Config, ConfigErrors, Environment, Resolved, ServeArgs, StoreKind, load};
 use crate::embed::{BuildError, Builder, Runtime};
+use crate::store::Store;
+use crate::store::memory::MemoryStore;
+use crate::store::sqlite::{OpenError, SqliteOptions, SqliteStore};
 use crate::telemetry;
 
 /// Why the daemon does not start.
@@ -33,6 +36,12 @@ pub enum StartError {
         "no token is configured, and there is no home directory to keep one in; set --token or auth.token_file"
     )]
     NoTokenFile,
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// There is no place for the store.
+    #[error("there is no home directory to keep the store in; set --store-path or store.path")]
+    NoStorePath,
     /// The runtime cannot be built.
     #[error(transparent)]
     Build(#[from] BuildError),
@@ -66,6 +75,8 @@ impl StartError {
             StartError::Telemetry(_)
             | StartError::Token(_)
             | StartError::NoTokenFile
+            | StartError::Store(_)
+            | StartError::NoStorePath
             | StartError::Bind(_)
             | StartError::Process(_) => Exit::Local,
         }
@@ -107,6 +118,7 @@ pub fn own_token(config: &Config) -> Result<Option<FirstToken>, StartError> {
 pub fn start(config: &Config, own: Option<&FirstToken>) -> Result<Runtime, StartError> {
     let limits = Arc::new(config.limits.clone());
     let mut builder = Runtime::builder()
+        .store(store(config)?)
         .limits(config.limits.clone())
         .heartbeat_interval(Duration::from_secs(config.heartbeat_interval_sec))
         .resume_window(Duration::from_secs(config.resume_window_sec))
@@ -120,6 +132,23 @@ pub fn start(config: &Config, own: Option<&FirstToken>) -> Result<Runtime, Start
         builder = register(builder, agent, host);
     }
     Ok(builder.start()?)
+}
+
+fn store(config: &Config) -> Result<Arc<dyn Store>, StartError> {
+    match config.store {
+        StoreKind::Memory => Ok(Arc::new(MemoryStore::new(config.limits.store_bytes))),
+        StoreKind::Sqlite => {
+            let path = config.store_path.as_deref().ok_or(StartError::NoStorePath)?;
+            let options = SqliteOptions {
+                durability: config.durability,
+                max_bytes: config.limits.store_bytes,
+                queue_bytes: config.limits.store_queue_bytes,
+            };
+            let store = SqliteStore::open(path, options)?;
+            tracing::info!(path = %path.display(), durability = %config.durability, "sessions and jobs are kept in a file");
+            Ok(Arc::new(store))
+        }
+    }
 }
 
 fn register(builder: Builder, agent: &AgentConfig, host: ChildHost) -> Builder {

@@ -20,9 +20,15 @@ pub struct ServeArgs {
     /// Where to listen; port 0 takes any free port [env: ARCPD_LISTEN]
     #[arg(long, value_name = "HOST:PORT")]
     pub listen: Option<String>,
-    /// Where jobs are kept: memory [env: ARCPD_STORE]
+    /// Where sessions and jobs are kept: memory or sqlite [env: ARCPD_STORE]
     #[arg(long, value_name = "KIND")]
     pub store: Option<String>,
+    /// The file of the sqlite store [env: ARCPD_STORE_PATH]
+    #[arg(long, value_name = "PATH")]
+    pub store_path: Option<String>,
+    /// What the sqlite store survives: full or process [env: ARCPD_DURABILITY]
+    #[arg(long, value_name = "WHAT")]
+    pub durability: Option<String>,
     /// Offer the built-in demonstration agents [env: ARCPD_DEMO_AGENTS]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub demo_agents: Option<String>,
@@ -66,6 +72,8 @@ impl ServeArgs {
         let one = match *key {
             keys::LISTEN => &self.listen,
             keys::STORE => &self.store,
+            keys::STORE_PATH => &self.store_path,
+            keys::DURABILITY => &self.durability,
             keys::DEMO_AGENTS => &self.demo_agents,
             keys::HEARTBEAT_INTERVAL => &self.heartbeat_interval,
             keys::RESUME_WINDOW => &self.resume_window,

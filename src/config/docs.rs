@@ -122,6 +122,7 @@ fn example_value(path: &str) -> Option<&'static str> {
         "server.tls_certificate" => "\"tls/certificate.pem\"",
         "server.tls_key" => "\"tls/key.pem\"",
         "auth.token_file" => "\"/var/lib/arcpd/token\"",
+        "store.path" => "\"/var/lib/arcpd/arcpd.db\"",
         "auth.tokens[].name" => "\"alice\"",
         "auth.tokens[].sha256" => {
             // Of no known token: nobody may get in who switches the line on unread.

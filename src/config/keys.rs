@@ -72,8 +72,13 @@ keys! {
         "How long after a drop a session can be resumed at least.";
     DEMO_AGENTS = "server.demo_agents", "boolean", None, Some("ARCPD_DEMO_AGENTS"), Some("--demo-agents"),
         "Whether the built-in demonstration agents are offered.";
-    STORE = "store.kind", "text, memory", None, Some("ARCPD_STORE"), Some("--store"),
-        "Where jobs are kept; memory is the only kind.";
+    STORE = "store.kind", "text, memory or sqlite", None, Some("ARCPD_STORE"), Some("--store"),
+        "Where sessions and jobs are kept: in memory until the daemon ends, or in a file.";
+    STORE_PATH = "store.path", "path", Some("$XDG_STATE_HOME/arcpd/arcpd.db, else ~/.local/state/arcpd/arcpd.db"),
+        Some("ARCPD_STORE_PATH"), Some("--store-path"),
+        "The file of the store of kind sqlite.";
+    DURABILITY = "store.durability", "text, full or process", None, Some("ARCPD_DURABILITY"), Some("--durability"),
+        "What the store of kind sqlite survives: full, the end of the machine; process, the end of the daemon.";
     TOKEN_FILE = "auth.token_file", "path", Some("$XDG_STATE_HOME/arcpd/token, else ~/.local/state/arcpd/token"),
         Some("ARCPD_TOKEN_FILE"), None,
         "Where the token is kept that the daemon makes for itself when no token is configured.";

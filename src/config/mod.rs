@@ -30,7 +30,8 @@ pub use load::{Environment, Loaded, load};
 pub use report::{ConfigError, ConfigErrors, Provenance, Setting, Source, Warning};
 pub use resolve::{ReadSecret, Resolved, SecretText, resolve};
 pub use values::{
-    AgentConfig, ListenAddress, NotAStore, NotAnAddress, NotAnOrigin, Origin, StoreKind, TlsFiles,
+    AgentConfig, Durability, ListenAddress, NotADurability, NotAStore, NotAnAddress, NotAnOrigin, Origin,
+    StoreKind, TlsFiles,
 };
 
 use crate::auth::TokenEntry;
@@ -54,6 +55,10 @@ pub struct Config {
     pub demo_agents: bool,
     /// Where jobs are kept.
     pub store: StoreKind,
+    /// The file of the store of kind sqlite. None when nobody names a place and the environment has no home directory.
+    pub store_path: Option<PathBuf>,
+    /// What that file survives.
+    pub durability: Durability,
     /// Where the token is kept that the daemon makes when `tokens` is empty. None when nobody names a place and the
     /// environment has no home directory.
     pub token_file: Option<PathBuf>,
@@ -86,6 +91,8 @@ impl Default for Config {
             resume_window_sec: 600,
             demo_agents: false,
             store: StoreKind::Memory,
+            store_path: None,
+            durability: Durability::Full,
             token_file: None,
             tokens: Vec::new(),
             log: LogConfig::default(),

@@ -189,7 +189,10 @@ impl<'a> Resolver<'a> {
         let demo_agents =
             self.value(&keys::DEMO_AGENTS, defaults.demo_agents, |raw| raw.boolean(), bool::to_string).0;
         let store = self.value(&keys::STORE, defaults.store, |raw| raw.parsed("a text"), shown_text).0;
-        let token_file = self.token_file(defaults);
+        let store_path = self.state_file(&keys::STORE_PATH, defaults.store_path.clone(), "arcpd/arcpd.db");
+        let durability =
+            self.value(&keys::DURABILITY, defaults.durability, |raw| raw.parsed("a text"), shown_text).0;
+        let token_file = self.state_file(&keys::TOKEN_FILE, defaults.token_file.clone(), "arcpd/token");
         let tokens = tokens::resolve(self);
         let log = LogConfig {
             filter: self
@@ -210,6 +213,8 @@ impl<'a> Resolver<'a> {
             resume_window_sec,
             demo_agents,
             store,
+            store_path,
+            durability,
             token_file,
             tokens,
             log,
@@ -246,14 +251,15 @@ impl<'a> Resolver<'a> {
         None
     }
 
-    fn token_file(&mut self, defaults: &Config) -> Option<PathBuf> {
+    /// A file of the daemon's own, by default below the user's state directory.
+    fn state_file(&mut self, key: &Key, default: Option<PathBuf>, below: &str) -> Option<PathBuf> {
         let state = self
             .env_text("XDG_STATE_HOME")
             .map(PathBuf::from)
             .filter(|path| path.is_absolute())
             .or_else(|| self.env_text("HOME").map(|home| Path::new(home).join(".local/state")));
-        let default = defaults.token_file.clone().or_else(|| state.map(|state| state.join("arcpd/token")));
-        self.path(&keys::TOKEN_FILE, default).0
+        let default = default.or_else(|| state.map(|state| state.join(below)));
+        self.path(key, default).0
     }
 
     /// Names in the environment that look like this daemon's and are not.

@@ -84,7 +84,9 @@ fn every_key_can_be_set_in_every_layer_that_it_has() {
         ("server.heartbeat_interval_sec", "7", "7"),
         ("server.resume_window_sec", "8", "8"),
         ("server.demo_agents", "true", "true"),
-        ("store.kind", "\"memory\"", "memory"),
+        ("store.kind", "\"sqlite\"", "sqlite"),
+        ("store.path", "\"/s\"", "/s"),
+        ("store.durability", "\"process\"", "process"),
         ("auth.token_file", "\"/t\"", "/t"),
         ("log.level", "\"debug\"", "debug"),
         ("log.format", "\"json\"", "json"),
@@ -175,7 +177,7 @@ fn limits_out_of_bounds_are_refused_with_the_bound() {
 
 #[test]
 fn every_mistake_is_reported_at_once_with_its_place() {
-    let toml = "listen = 1\n[server]\nlisten = 7878\ndemo_agents = \"yes\"\nlistn = 1\n[store]\nkind = \"sqlite\"\n\
+    let toml = "listen = 1\n[server]\nlisten = 7878\ndemo_agents = \"yes\"\nlistn = 1\n[store]\nkind = \"redis\"\n\
                 [log]\nformat = \"xml\"\nlevel = \"verbos\"\n[colour]\n[auth]\ntokens = 3\n";
     let vars = [("ARCPD_HEARTBEAT_INTERVAL", "0"), ("ARCPD_LOG_FORMAT", "json")];
     let mut errors = bad(toml, &vars, &["--listen", "nowhere", "--resume-window=x"]);
@@ -193,7 +195,7 @@ fn every_mistake_is_reported_at_once_with_its_place() {
          got the integer 7878",
         "file conf/arcpd.toml line 4: server.demo_agents: expected true or false, got the text \"yes\"",
         "file conf/arcpd.toml line 5: server.listn: there is no such key; did you mean listen?",
-        "file conf/arcpd.toml line 7: store.kind: there is no such store; the only kind is memory, got \"sqlite\"",
+        "file conf/arcpd.toml line 7: store.kind: there is no such store; the kinds are memory and sqlite, got \"redis\"",
         "file conf/arcpd.toml line 9: log.format: expected text or json, got \"xml\"",
         "flag --listen: server.listen: expected host:port, like 127.0.0.1:7878, [::1]:7878 or \
          localhost:0, got \"nowhere\"",

@@ -118,23 +118,67 @@ impl fmt::Display for Origin {
 pub enum StoreKind {
     /// In memory, until the daemon ends.
     Memory,
+    /// In a file, also when it has ended.
+    Sqlite,
 }
 
 /// A text that names no store.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no such store; the only kind is memory")]
+#[error("there is no such store; the kinds are memory and sqlite")]
 pub struct NotAStore;
 
 impl FromStr for StoreKind {
     type Err = NotAStore;
     fn from_str(text: &str) -> Result<Self, NotAStore> {
-        if text == "memory" { Ok(StoreKind::Memory) } else { Err(NotAStore) }
+        match text {
+            "memory" => Ok(StoreKind::Memory),
+            "sqlite" => Ok(StoreKind::Sqlite),
+            _ => Err(NotAStore),
+        }
     }
 }
 
 impl fmt::Display for StoreKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("memory")
+        f.write_str(match self {
+            StoreKind::Memory => "memory",
+            StoreKind::Sqlite => "sqlite",
+        })
+    }
+}
+
+/// What an applied batch survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Durability {
+    /// A crash of the machine: everything is on the disk before anything of it is spoken.
+    #[default]
+    Full,
+    /// A crash of the daemon, but not of the machine.
+    Process,
+}
+
+/// A text that names no durability.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected full (survives a crash of the machine) or process (of the daemon), got {0:?}")]
+pub struct NotADurability(String);
+
+impl FromStr for Durability {
+    type Err = NotADurability;
+    fn from_str(text: &str) -> Result<Self, NotADurability> {
+        match text {
+            "full" => Ok(Durability::Full),
+            "process" => Ok(Durability::Process),
+            _ => Err(NotADurability(text.chars().take(64).collect())),
+        }
+    }
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Durability::Full => "full",
+            Durability::Process => "process",
+        })
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+pub use crate::config::{Durability, NotADurability};
 use crate::proto::listing::Query;
 use crate::proto::record::{Record, Tail};
 use crate::proto::session::TokenHash;
@@ -69,41 +70,6 @@ pub enum Full {
         /// What the last attempt met.
         why: Arc<str>,
     },
-}
-
-/// What an applied batch survives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Durability {
-    /// A crash of the machine: everything is on the disk before anything of it is spoken.
-    #[default]
-    Full,
-    /// A crash of the daemon, but not of the machine.
-    Process,
-}
-
-/// A text that names no durability.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("expected full (survives a crash of the machine) or process (of the daemon), got {0:?}")]
-pub struct NotADurability(String);
-
-impl std::str::FromStr for Durability {
-    type Err = NotADurability;
-    fn from_str(text: &str) -> Result<Self, NotADurability> {
-        match text {
-            "full" => Ok(Durability::Full),
-            "process" => Ok(Durability::Process),
-            _ => Err(NotADurability(text.chars().take(64).collect())),
-        }
-    }
-}
-
-impl std::fmt::Display for Durability {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Durability::Full => "full",
-            Durability::Process => "process",
-        })
-    }
 }
 
 /// One mutation.
