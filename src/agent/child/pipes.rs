@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::agent::{JobPort, PortClosed};
 use crate::wire::agent_port::{
@@ -108,9 +108,16 @@ pub(super) struct Stdout {
     limits: Arc<Limits>,
     /// Whether a guard starts the program, and its first line is still to come.
     guarded: bool,
-    /// Bytes that may still be read, once the leader has exited.
-    last: Option<usize>,
+    /// What may still be read, once the leader has exited.
+    last: Option<Last>,
     eof: bool,
+}
+
+/// What is still taken of a pipe that an escaped grandchild may write to for ever.
+struct Last {
+    bytes: usize,
+    /// From here on only what is in the pipe already.
+    until: Instant,
 }
 
 impl Stdout {
@@ -121,7 +128,8 @@ impl Stdout {
 
     /// The leader has exited: what is in the pipe is all there is, even if a grandchild keeps the pipe open.
     pub(super) fn drain(&mut self) {
-        self.last.get_or_insert(AGENT_LAST_BYTES);
+        let until = Instant::now() + Duration::from_millis(self.limits.kill_grace_ms);
+        self.last.get_or_insert(Last { bytes: AGENT_LAST_BYTES, until });
     }
 
     /// Whether only the rest is read.
@@ -156,10 +164,9 @@ impl Stdout {
         let read = match &mut self.last {
             None => read.await.unwrap_or(0),
             Some(last) => {
-                let grace = Duration::from_millis(self.limits.kill_grace_ms);
-                let read = timeout(grace, read).await.ok().and_then(Result::ok).unwrap_or(0);
-                *last = last.saturating_sub(read);
-                if *last == 0 { 0 } else { read }
+                let read = timeout_at(last.until, read).await.ok().and_then(Result::ok).unwrap_or(0);
+                last.bytes = last.bytes.saturating_sub(read);
+                if last.bytes == 0 { 0 } else { read }
             }
         };
         self.eof = read == 0;

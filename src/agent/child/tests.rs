@@ -253,6 +253,18 @@ async fn grandchildren_that_hold_the_pipes_do_not_hold_up_the_end() {
 }
 
 #[tokio::test]
+async fn a_grandchild_that_writes_now_and_then_does_not_keep_the_job_alive() {
+    let port = FakePort::open();
+    let script = format!(
+        r#"setsid sh -c 'while :; do echo '\''{}'\''; sleep 0.02; done' & {PIDS}; exit 3"#,
+        event("still here")
+    );
+    assert_eq!(end_of(&script, &port).await, lost("exited with status 3 without a result"));
+    // Nobody reads what it writes any more, which ends it.
+    gone(&port).await;
+}
+
+#[tokio::test]
 async fn an_agent_is_not_read_while_the_port_is_not_ready() {
     let port = FakePort::limited(5);
     let flood = format!("{PIDS}; yes '{}'", event("flood"));
