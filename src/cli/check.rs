@@ -74,10 +74,12 @@ fn examine(loaded: Loaded, environment: &Environment) -> Report {
 fn look_at_files(config: &Config, report: &mut Report) {
     let Some(TlsFiles { certificate, key }) = &config.tls else { return };
     for (name, path) in [("server.tls_certificate", certificate), ("server.tls_key", key)] {
-        let readable = File::open(path).and_then(|file| file.metadata());
+        // A pipe is not opened: that waits for a writer.
+        let readable =
+            std::fs::metadata(path).and_then(|found| found.is_file().then(|| File::open(path)).transpose());
         let text = match readable {
-            Ok(found) if found.is_file() => continue,
-            Ok(_) => format!("{name}: {} is not a file", path.display()),
+            Ok(Some(_)) => continue,
+            Ok(None) => format!("{name}: {} is not a file", path.display()),
             Err(error) => format!("{name}: cannot read {}: {error}", path.display()),
         };
         let setting = report.settings.iter().find(|setting| setting.key == name);

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{ErrorKind, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::args::ServeArgs;
@@ -186,6 +186,11 @@ fn read_secret(path: &Path) -> Result<SecretText, String> {
 /// A file's bytes and its permissions.
 fn read_bounded(path: &Path, limit: u64) -> Result<(Vec<u8>, u32), String> {
     let fail = |error| format!("cannot read {}: {error}", path.display());
+    // Looked at before it is opened: a pipe would keep the daemon waiting for a writer.
+    let found = fs::metadata(path).map_err(fail)?;
+    if !found.is_file() && !is_null(&found) {
+        return Err(format!("cannot read {}: it is no regular file", path.display()));
+    }
     let file = File::open(path).map_err(fail)?;
     let mode = file.metadata().map_err(fail)?.mode();
     let mut bytes = Vec::new();
@@ -194,6 +199,12 @@ fn read_bounded(path: &Path, limit: u64) -> Result<(Vec<u8>, u32), String> {
         return Err(format!("{} is longer than {limit} bytes", path.display()));
     }
     Ok((bytes, mode))
+}
+
+/// Whether it is `/dev/null`, which is how to name no file at all.
+fn is_null(found: &Metadata) -> bool {
+    found.file_type().is_char_device()
+        && fs::metadata("/dev/null").is_ok_and(|null| null.rdev() == found.rdev())
 }
 
 #[cfg(test)]
@@ -235,6 +246,26 @@ mod tests {
         fs::write(&real, "two\ntok-c\n").unwrap();
         let errors = load(&args, &Environment::default()).outcome.unwrap_err().to_string();
         assert!(errors.contains("more than one line") && !errors.contains("tok-c"), "{errors}");
+    }
+
+    #[test]
+    fn a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let [pipe, link, config] = ["pipe", "link", "arcpd.toml"].map(|name| directory.path().join(name));
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        symlink(&pipe, &link).unwrap();
+        fs::write(&config, "[[auth.tokens]]\nname = \"carol\"\ntoken_file = \"link\"\n").unwrap();
+        let refused = |config: &Path| {
+            let args = ServeArgs { config: Some(config.into()), ..ServeArgs::default() };
+            load(&args, &Environment::default()).outcome.unwrap_err().to_string()
+        };
+        for (config, named) in [(&pipe, &pipe), (&link, &link), (&config, &link)] {
+            let expected = format!("cannot read {}: it is no regular file", named.display());
+            let errors = refused(config);
+            assert!(errors.contains(&expected), "{errors}");
+        }
+        let null = ServeArgs { config: Some("/dev/null".into()), ..ServeArgs::default() };
+        assert!(load(&null, &Environment::default()).outcome.is_ok(), "no configuration at all");
     }
 
     #[test]

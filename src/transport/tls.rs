@@ -72,6 +72,8 @@ pub enum TlsError {
 
 /// What a listener shows its clients: the chain in `certificate`, proven with `key`; both PEM files.
 pub fn server_config(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
+    regular("TLS certificate", certificate)?;
+    regular("TLS private key", key)?;
     let chain = certificates("TLS certificate", certificate)?;
     let private = PrivateKeyDer::from_pem_file(key)
         .map_err(|error| pem_error("TLS private key", "PRIVATE KEY", key, error))?;
@@ -108,6 +110,16 @@ pub fn client_config(extra_ca: Option<&Path>) -> Result<Arc<ClientConfig>, TlsEr
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+/// A pipe would keep the daemon waiting for a writer.
+fn regular(what: &'static str, path: &Path) -> Result<(), TlsError> {
+    let source = match std::fs::metadata(path) {
+        Ok(found) if found.is_file() => return Ok(()),
+        Ok(_) => io::Error::other("it is no regular file"),
+        Err(source) => source,
+    };
+    Err(TlsError::Unreadable { what, path: path.to_owned(), source })
 }
 
 fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -169,6 +181,11 @@ pub(crate) mod tests {
         );
         let text = said(&key, &key);
         assert!(text.starts_with("no TLS certificate in "), "{text}");
+        let pipe = dir.path().join("pipe.pem");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for text in [said(&pipe, &key), said(&cert, &pipe)] {
+            assert!(text.ends_with("pipe.pem: it is no regular file"), "{text}");
+        }
         let text = said(&cert, &other.path().join("key.pem"));
         assert!(text.contains("cannot be used together"), "{text}");
 
