@@ -1,6 +1,5 @@
 //! Input that must not hurt: a clear error to its sender, and nothing else changes. Over every carrier.
 
-use arcpd::transport::CloseReason;
 use arcpd::wire::limits::{ENVELOPE_HEADROOM_BYTES, Limits};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -489,6 +488,37 @@ impl RawSocket {
         assert_eq!(value["type"], kind, "{value}");
         value
     }
+
+    /// A refusal of what was no request, a close with this code, and nothing more.
+    async fn told_and_closed(&mut self, names: &str, code: u16) {
+        let error = self.json("session.error").await;
+        assert_eq!(error["payload"]["code"], "INVALID_REQUEST");
+        assert!(error["payload"]["message"].as_str().unwrap().contains(names), "{error}");
+        let (opcode, close) = self.next().await.expect("it is told why");
+        assert_eq!((opcode, &close[..2]), (8, &code.to_be_bytes()[..]), "{close:?}");
+        assert_eq!(self.next().await, None);
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_websocket_is_told_before_the_close_and_before_the_hello_too() {
+    let address = World::new().listen().await;
+    let first = frame("h", "session.hello", hello("tok-a", &[])).to_string();
+    for welcomed in [true, false] {
+        for (opcode, payload, names, code) in [
+            (1, &b"\xff\xfe"[..], "UTF-8", 1007),
+            (3, b"{}", "WebSocket protocol", 1002),
+            (0, b"{}", "WebSocket protocol", 1002),
+        ] {
+            let mut raw = RawSocket::open(address).await;
+            if welcomed {
+                raw.send(1, first.as_bytes()).await;
+                raw.json("session.welcome").await;
+            }
+            raw.send(opcode, payload).await;
+            raw.told_and_closed(names, code).await;
+        }
+    }
 }
 
 #[tokio::test]
@@ -510,13 +540,7 @@ async fn a_binary_frame_costs_that_frame_and_broken_text_its_connection() {
     assert_eq!(raw.json("job.event").await["event_seq"], 1);
 
     raw.send(1, b"{\"id\":\"\xff\"}").await;
-    let mut last = None;
-    while let Some((opcode, payload)) = raw.next().await {
-        assert_ne!(opcode, 2);
-        last = Some((opcode, payload));
-    }
-    let (opcode, close) = last.expect("it is told why");
-    assert_eq!((opcode, &close[..2]), (8, &CloseReason::Policy.code().to_be_bytes()[..]), "{close:?}");
+    raw.told_and_closed("UTF-8", 1007).await;
     let mut again = Peer::resumed(websocket(address).await, &token, 1).await;
     world.puppets.finish(&job, json!(1)).await.unwrap();
     again.end_of(&job).await;

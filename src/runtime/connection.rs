@@ -115,7 +115,7 @@ async fn open<R: FrameReader>(
     let frame = match timeout(patience, reader.receive()).await {
         Ok(Ok(Received::Text(frame))) => frame,
         Ok(Ok(Received::Rejected(fault)) | Err(Ended::Fault(fault))) => {
-            return Err(turn(ErrorBody::invalid(fault.to_string()), close_reason(fault)));
+            return Err(turn(ErrorBody::invalid(fault.to_string()), close_reason(&fault)));
         }
         Ok(Err(Ended::Closed | Ended::Broken(_))) => return Ok(None),
         Err(_) => {
@@ -164,10 +164,12 @@ async fn open<R: FrameReader>(
     }
 }
 
-fn close_reason(fault: FrameFault) -> CloseReason {
+fn close_reason(fault: &FrameFault) -> CloseReason {
     match fault {
         FrameFault::Binary => CloseReason::Policy,
         FrameFault::TooLong { .. } => CloseReason::TooBig,
+        FrameFault::NotUtf8(_) => CloseReason::NotUtf8,
+        FrameFault::Protocol(_) => CloseReason::Protocol,
     }
 }
 
@@ -310,14 +312,14 @@ async fn read<R: FrameReader>(link: &Link, mut reader: R) -> std::convert::Infal
                 }
                 frame_came(link, &frame).await
             }
-            Ok(Received::Rejected(fault)) => Some(nameless(fault)),
+            Ok(Received::Rejected(fault)) => Some(nameless(&fault)),
             Err(Ended::Closed) => {
                 link.end(CloseReason::Done);
                 break;
             }
             Err(Ended::Fault(fault)) => {
-                refuse(link, nameless(fault));
-                link.end(close_reason(fault));
+                refuse(link, nameless(&fault));
+                link.end(close_reason(&fault));
                 break;
             }
             Err(Ended::Broken(error)) => {
@@ -387,7 +389,7 @@ fn undecodable(
     Undecodable { kind, request_id, trace_id, agent, error }
 }
 
-fn nameless(fault: FrameFault) -> Undecodable {
+fn nameless(fault: &FrameFault) -> Undecodable {
     undecodable(RequestKind::Unknown, None, None, None, ErrorBody::invalid(fault.to_string()))
 }
 

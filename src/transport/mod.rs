@@ -23,8 +23,8 @@ pub enum Received {
     Rejected(FrameFault),
 }
 
-/// What was wrong with a dropped frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+/// What was wrong with what came.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FrameFault {
     /// ARCP is spoken in text frames.
     #[error("expected a text frame with one JSON object, got a binary frame")]
@@ -35,6 +35,12 @@ pub enum FrameFault {
         /// The limit in bytes.
         max: usize,
     },
+    /// Text that is none.
+    #[error("the frame is not UTF-8: {0}")]
+    NotUtf8(String),
+    /// The carrier's own rules are broken.
+    #[error("the WebSocket protocol is broken: {0}")]
+    Protocol(String),
 }
 
 /// Why nothing more comes from the peer.
@@ -58,6 +64,10 @@ pub enum CloseReason {
     Done,
     /// The daemon stops (1001).
     GoingAway,
+    /// The peer broke the carrier's rules (1002).
+    Protocol,
+    /// The peer sent text that is not UTF-8 (1007).
+    NotUtf8,
     /// The peer broke the rules, or was not let in (1008).
     Policy,
     /// A frame was too big (1009).
@@ -76,6 +86,8 @@ impl CloseReason {
         match self {
             CloseReason::Done => 1000,
             CloseReason::GoingAway => 1001,
+            CloseReason::Protocol => 1002,
+            CloseReason::NotUtf8 => 1007,
             CloseReason::Policy => 1008,
             CloseReason::TooBig => 1009,
             CloseReason::TakenOver => 4001,
@@ -89,6 +101,8 @@ impl CloseReason {
         match self {
             CloseReason::Done => "done",
             CloseReason::GoingAway => "the daemon is stopping",
+            CloseReason::Protocol => "protocol error",
+            CloseReason::NotUtf8 => "not UTF-8",
             CloseReason::Policy => "refused",
             CloseReason::TooBig => "frame too big",
             CloseReason::TakenOver => "the session was resumed on another connection",

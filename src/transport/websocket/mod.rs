@@ -186,6 +186,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> FrameWriter for WebSocketWriter<S
             CloseReason::HeartbeatLost | CloseReason::TooSlow => linger,
             CloseReason::Done
             | CloseReason::GoingAway
+            | CloseReason::Protocol
+            | CloseReason::NotUtf8
             | CloseReason::Policy
             | CloseReason::TooBig
             | CloseReason::TakenOver => self.send_timeout,
@@ -310,10 +312,21 @@ fn ended(error: WsError, max: usize) -> Ended {
     let silently = matches!(error, WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake));
     if silently || matches!(error, WsError::ConnectionClosed | WsError::AlreadyClosed) {
         Ended::Closed
-    } else if matches!(error, WsError::Capacity(_)) {
-        Ended::Fault(FrameFault::TooLong { max })
     } else {
-        Ended::Broken(broken(error))
+        match error {
+            WsError::Capacity(_) => Ended::Fault(FrameFault::TooLong { max }),
+            WsError::Utf8(why) => Ended::Fault(FrameFault::NotUtf8(why)),
+            WsError::Protocol(why) => Ended::Fault(FrameFault::Protocol(why.to_string())),
+            WsError::ConnectionClosed
+            | WsError::AlreadyClosed
+            | WsError::Io(_)
+            | WsError::Tls(_)
+            | WsError::WriteBufferFull(_)
+            | WsError::AttackAttempt
+            | WsError::Url(_)
+            | WsError::Http(_)
+            | WsError::HttpFormat(_) => Ended::Broken(broken(error)),
+        }
     }
 }
 
