@@ -46,7 +46,8 @@ pub struct SubmitArgs {
     /// Do not wait: write the job's id and leave
     #[arg(long, short, conflicts_with = "output")]
     pub detach: bool,
-    /// Where to write the result; `-` for stdout. A file appears only once the result is whole
+    /// Where to write the result; `-` for stdout. A file appears only once the result is whole; a pipe or device is
+    /// written as it comes
     #[arg(long, short, value_name = "FILE", default_value = "-")]
     pub output: String,
     /// How to connect.
@@ -56,7 +57,7 @@ pub struct SubmitArgs {
 
 pub(super) async fn run(args: SubmitArgs, context: &mut Context) -> Result<Exit, Failure> {
     let request = request(&args)?;
-    let sink = Sink::open(&args.output)?;
+    let sink = context.unless_interrupted(Sink::open(&args.output)).await??;
     let client = context.open(&args.connection).await?;
     let handle = context.unless_interrupted(client.submit(request)).await??;
     let job_id = handle.job_id();

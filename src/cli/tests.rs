@@ -1,6 +1,9 @@
 //! The client commands against a scripted runtime.
 
+use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 
 use clap::CommandFactory;
@@ -262,6 +265,82 @@ async fn a_result_file_is_whole_or_not_there() {
         assert_eq!(std::fs::read(&place).unwrap(), b"hel");
         std::fs::remove_file(&place).unwrap();
     }
+}
+
+/// Submits a job whose result is "hel", to be written to `place`.
+async fn submit_to(place: &Path) -> Exit {
+    let (exit, out, err) = ran(&format!("submit echo -o {}", place.display()), async |_, peer| {
+        peer.accept_job(job(1)).await;
+        peer.numbered("job.event", 1, chunk("aGVs")).await;
+        peer.numbered("job.result", 2, streamed(3)).await;
+    })
+    .await;
+    assert_eq!(out, "", "{err}");
+    exit
+}
+
+fn pipe(dir: &Path) -> PathBuf {
+    let pipe = dir.join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    pipe
+}
+
+#[tokio::test]
+async fn an_output_that_is_a_pipe_stays_one_and_gets_the_result() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = pipe(dir.path());
+    let link = dir.path().join("link");
+    symlink("pipe", &link).unwrap();
+    for place in [&pipe, &link] {
+        let reading = tokio::task::spawn_blocking({
+            let pipe = pipe.clone();
+            move || fs::read(pipe).unwrap()
+        });
+        assert_eq!(submit_to(place).await, Exit::Success);
+        assert_eq!(bounded(reading).await.unwrap(), b"hel");
+        assert!(fs::symlink_metadata(&pipe).unwrap().file_type().is_fifo(), "the pipe became a file");
+    }
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+}
+
+#[tokio::test]
+async fn an_output_pipe_that_nobody_reads_is_waited_for_until_an_interrupt() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = pipe(dir.path());
+    let (command, _server, ran) = command(&format!("submit echo -o {}", pipe.display()), None);
+    ran.interrupt.send(()).await.unwrap();
+    assert_eq!(bounded(command).await, Exit::Interrupted);
+    // A reader lets the waiting thread go.
+    let _reader = fs::File::options().read(true).write(true).open(pipe).unwrap();
+}
+
+#[tokio::test]
+async fn an_output_that_is_a_link_stays_one_and_its_file_keeps_its_mode() {
+    let dir = tempfile::tempdir().unwrap();
+    let (other, link, second) =
+        (dir.path().join("other"), dir.path().join("link"), dir.path().join("second"));
+    fs::create_dir(&other).unwrap();
+    let file = other.join("file");
+    symlink("other/file", &link).unwrap();
+    symlink(&link, &second).unwrap();
+    assert_eq!(submit_to(&second).await, Exit::Success, "a link to what is not there yet");
+    assert_eq!(fs::read(&file).unwrap(), b"hel");
+    let untouched = dir.path().join("untouched");
+    fs::write(&untouched, "").unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+    assert_eq!(mode(&file), mode(&untouched), "a new file is made as any other");
+    for kept in [0o600, 0o755] {
+        fs::write(&file, "old and longer").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(kept)).unwrap();
+        assert_eq!(submit_to(&second).await, Exit::Success);
+        assert_eq!(fs::read(&file).unwrap(), b"hel");
+        assert_eq!(mode(&file) & 0o7777, kept);
+    }
+    assert!([&link, &second].iter().all(|link| fs::symlink_metadata(link).unwrap().is_symlink()));
+    assert_eq!(fs::read_dir(&other).unwrap().count(), 1, "the draft was beside the file");
+    let (command, _server, ran) = command(&format!("submit echo -o {}", other.display()), None);
+    assert_eq!(bounded(command).await, Exit::Local, "{}", ran.err.text());
 }
 
 #[tokio::test]
