@@ -12,6 +12,8 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return arcpd::cli::fail(&error).report(),
     };
+    let overdue = cli.overdue();
+    runtime.spawn(async move { std::process::exit(i32::from(overdue.await as u8)) });
     let exit = runtime.block_on(cli.run());
     // A read of stdin cannot be interrupted; waiting for it would keep a finished process alive.
     runtime.shutdown_background();

@@ -1,8 +1,8 @@
 //! Jobs from the command line: submit, watch, list, cancel, fetch.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Command, Stdio};
 
 use super::daemon::{Daemon, Ran, Wire, arcpd, python, root};
 
@@ -95,6 +95,49 @@ fn a_detached_job_is_listed_watched_cancelled_and_fetched() {
     assert_eq!(daemon.run(&["watch", "job_01J00000000000000000000000"]).code, Some(6));
     let foreign = daemon.run(&["watch", &chunker, "--token", "tok-b"]);
     assert_eq!(foreign.code, Some(6), "another principal's job does not exist: {foreign:?}");
+}
+
+/// Whether this process, and so every one that it starts, has hang-ups ignored, as under `nohup`.
+fn hang_ups_are_ignored() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.is_none_or(|mask| u64::from_str_radix(mask.trim(), 16).unwrap() & 1 == 1)
+}
+
+#[test]
+fn a_command_that_is_told_to_end_leaves_no_draft() {
+    let daemon = Daemon::start();
+    let file = daemon.home.path().join("never");
+    for (signal, code) in [("TERM", 143), ("HUP", 129)] {
+        if signal == "HUP" && hang_ups_are_ignored() {
+            eprintln!("SKIPPED HUP: it is ignored here");
+            continue;
+        }
+        let mut submit = daemon.client(&["submit", "sleeper", "--input", "{\"ms\":60000}", "-o"]);
+        let mut child = submit.arg(&file).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut talk = BufReader::new(child.stderr.take().unwrap()).lines();
+        assert!(talk.next().unwrap().unwrap().contains("sleeper"));
+        assert_eq!(fs::read_dir(daemon.home.path()).unwrap().count(), 1, "there is a draft");
+        let sent = Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(code));
+        assert_eq!(fs::read_dir(daemon.home.path()).unwrap().count(), 0, "the draft is still there");
+    }
+}
+
+#[test]
+fn a_command_that_nobody_reads_ends_all_the_same_when_told_to() {
+    let daemon = Daemon::start();
+    let mut submit =
+        daemon.client(&["submit", "chunker", "--input", "{\"chunks\":9,\"chunk_bytes\":100000}"]);
+    let mut child = submit.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut talk = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(talk.next().unwrap().unwrap().contains("chunker"));
+    let mut unread = child.stdout.take().unwrap();
+    unread.read_exact(&mut [0; 1]).unwrap();
+    let sent = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+    assert!(sent.unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(143));
 }
 
 #[test]

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use clap::Args;
 use futures_util::future::BoxFuture;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::exit::Failure;
+use super::exit::{Exit, Failure};
 use crate::auth::token_file::read_token_file;
 use crate::client::{Client, ClientOptions, ConnectError, DialError, Link};
 use crate::config::{Environment, ServeArgs, load};
@@ -131,32 +132,89 @@ pub fn default_token() -> Option<Token> {
     read_token_file(&path).ok()
 }
 
-/// Ctrl-C, as often as it is pressed.
+/// Why somebody wants a command to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interrupt {
+    /// Ctrl-C. Whoever waits for something that goes on without this command may want to be asked twice.
+    CtrlC,
+    /// The terminal is gone (SIGHUP).
+    HangUp,
+    /// SIGTERM.
+    Terminate,
+}
+
+/// How long a command that is told to end by a signal may take to clean up.
+const CLEAN_UP_WITHIN: Duration = Duration::from_secs(4);
+
+/// Interrupts, as often as they come.
 #[derive(Debug)]
-pub struct Interrupts(mpsc::Receiver<()>);
+pub struct Interrupts(mpsc::Receiver<Interrupt>);
 
 impl Interrupts {
-    /// Those of the terminal.
+    /// Ctrl-C at the terminal.
     pub fn from_terminal() -> Self {
-        let (pressed, interrupts) = mpsc::channel(4);
-        tokio::spawn(async move {
-            while tokio::signal::ctrl_c().await.is_ok() {
-                // More presses than fit say nothing new.
-                let _ = pressed.try_send(());
-            }
-        });
+        let (sender, interrupts) = mpsc::channel(4);
+        tokio::spawn(ctrl_c(sender));
+        Interrupts(interrupts)
+    }
+
+    /// Ctrl-C, and what else tells a process to end, for a command that listens to it.
+    pub fn from_signals() -> Self {
+        let (sender, interrupts) = mpsc::channel(4);
+        tokio::spawn(ctrl_c(sender.clone()));
+        if listens_to_hang_ups() {
+            tokio::spawn(told(SignalKind::hangup(), Interrupt::HangUp, sender.clone()));
+        }
+        tokio::spawn(told(SignalKind::terminate(), Interrupt::Terminate, sender));
         Interrupts(interrupts)
     }
 
     /// Those that come over a channel.
-    pub fn from_channel(interrupts: mpsc::Receiver<()>) -> Self {
+    pub fn from_channel(interrupts: mpsc::Receiver<Interrupt>) -> Self {
         Interrupts(interrupts)
     }
 
     /// Waits for the next one; for ever when none can come any more.
-    pub(super) async fn next(&mut self) {
-        if self.0.recv().await.is_none() {
-            std::future::pending().await
+    pub(super) async fn next(&mut self) -> Interrupt {
+        match self.0.recv().await {
+            Some(interrupt) => interrupt,
+            None => std::future::pending().await,
         }
     }
+}
+
+async fn ctrl_c(sender: mpsc::Sender<Interrupt>) {
+    while tokio::signal::ctrl_c().await.is_ok() {
+        // More presses than fit say nothing new.
+        let _ = sender.try_send(Interrupt::CtrlC);
+    }
+}
+
+async fn told(kind: SignalKind, interrupt: Interrupt, sender: mpsc::Sender<Interrupt>) {
+    // Without a handler the signal ends the process as it always did.
+    let Ok(mut signals) = signal(kind) else { return };
+    while signals.recv().await.is_some() {
+        let _ = sender.try_send(interrupt);
+    }
+}
+
+/// Waits until a signal has told the process to end and it has had time enough for that.
+pub(super) async fn overdue() -> Exit {
+    let (sender, mut interrupts) = mpsc::channel(1);
+    if listens_to_hang_ups() {
+        tokio::spawn(told(SignalKind::hangup(), Interrupt::HangUp, sender.clone()));
+    }
+    tokio::spawn(told(SignalKind::terminate(), Interrupt::Terminate, sender));
+    let Some(interrupt) = interrupts.recv().await else { return std::future::pending().await };
+    tokio::time::sleep(CLEAN_UP_WITHIN).await;
+    interrupt.into()
+}
+
+/// Whether a hang-up is to end this process: `nohup` has it ignored, and a handler would undo that. Where this
+/// cannot be seen, hang-ups are left alone.
+fn listens_to_hang_ups() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    // SIGHUP is the first signal.
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 0)
 }

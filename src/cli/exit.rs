@@ -3,6 +3,7 @@
 use std::process::{ExitCode, Termination};
 
 use super::bench::BenchError;
+use super::connect::Interrupt;
 use super::daemon::StartError;
 use super::stdio::StdioError;
 use crate::client::{CollectError, ConnectError, Cut, Outcome, RequestError};
@@ -31,8 +32,12 @@ pub enum Exit {
     Unauthenticated = 7,
     /// A file or address here could not be used, or the result that came is not whole.
     Local = 8,
+    /// Ended by the end of its terminal.
+    HungUp = 129,
     /// Ended by Ctrl-C.
     Interrupted = 130,
+    /// Told to end.
+    Terminated = 143,
 }
 
 /// The exit codes as `--help` tells them.
@@ -47,11 +52,23 @@ Exit codes:
     6  refused by the runtime
     7  not authenticated
     8  a local file or address cannot be used, or the result is not whole
-  130  interrupted by Ctrl-C";
+  129  ended by SIGHUP
+  130  interrupted by Ctrl-C
+  143  ended by SIGTERM";
 
 impl Termination for Exit {
     fn report(self) -> ExitCode {
         ExitCode::from(self as u8)
+    }
+}
+
+impl From<Interrupt> for Exit {
+    fn from(interrupt: Interrupt) -> Self {
+        match interrupt {
+            Interrupt::CtrlC => Exit::Interrupted,
+            Interrupt::HangUp => Exit::HungUp,
+            Interrupt::Terminate => Exit::Terminated,
+        }
     }
 }
 
@@ -145,7 +162,7 @@ pub(super) enum Failure {
     #[error("{0}")]
     Stdio(#[from] StdioError),
     #[error("interrupted before an answer came; a request that was sent may still be carried out")]
-    Interrupted,
+    Interrupted(Interrupt),
 }
 
 impl Failure {
@@ -166,7 +183,7 @@ impl Failure {
             Failure::Bench(_) => Exit::Local,
             Failure::File { .. } | Failure::Output(_) => Exit::Local,
             Failure::Closed => Exit::Success,
-            Failure::Interrupted => Exit::Interrupted,
+            Failure::Interrupted(interrupt) => (*interrupt).into(),
         }
     }
 }
@@ -187,7 +204,9 @@ mod tests {
             Exit::Refused,
             Exit::Unauthenticated,
             Exit::Local,
+            Exit::HungUp,
             Exit::Interrupted,
+            Exit::Terminated,
         ];
         let named: Vec<String> =
             HELP.lines().skip(1).map(|line| line.trim().split("  ").next().unwrap().into()).collect();

@@ -78,6 +78,25 @@ pub enum Command {
     Completions(completions::CompletionsArgs),
 }
 
+impl Command {
+    /// Whether it works with a daemon that runs elsewhere, and listens to interrupts all the time.
+    fn is_client(&self) -> bool {
+        match self {
+            Command::Submit(_)
+            | Command::Watch(_)
+            | Command::Jobs(_)
+            | Command::Cancel(_)
+            | Command::Result(_) => true,
+            Command::Demo(_)
+            | Command::Serve(_)
+            | Command::Stdio(_)
+            | Command::Check(_)
+            | Command::Bench(_)
+            | Command::Completions(_) => false,
+        }
+    }
+}
+
 /// What a command works with.
 pub(crate) struct Context {
     terminal: Terminal,
@@ -103,7 +122,7 @@ impl Context {
     async fn unless_interrupted<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Failure> {
         tokio::select! {
             done = work => Ok(done),
-            () = self.interrupts.next() => Err(Failure::Interrupted),
+            interrupt = self.interrupts.next() => Err(Failure::Interrupted(interrupt)),
         }
     }
 }
@@ -139,9 +158,18 @@ impl Cli {
         Cli::parse()
     }
 
+    /// Waits until a signal has told the command to end and it has had time enough: it is stuck, as in a write that
+    /// nobody reads. For ever with a command that takes its own time to stop.
+    pub fn overdue(&self) -> impl Future<Output = Exit> + Send + 'static {
+        let is_client = self.command.is_client();
+        async move { if is_client { connect::overdue().await } else { std::future::pending().await } }
+    }
+
     /// Runs the command on this process's terminal, over WebSocket.
     pub async fn run(self) -> Exit {
-        run(self, dial_websocket, Terminal::standard(), Interrupts::from_terminal()).await
+        let interrupts =
+            if self.command.is_client() { Interrupts::from_signals() } else { Interrupts::from_terminal() };
+        run(self, dial_websocket, Terminal::standard(), interrupts).await
     }
 }
 

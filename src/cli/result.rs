@@ -41,9 +41,9 @@ pub(super) async fn run(args: ResultArgs, context: &mut Context) -> Result<Exit,
     loop {
         let piece = tokio::select! {
             piece = reader.next() => piece?,
-            () = context.interrupts.next() => {
+            interrupt = context.interrupts.next() => {
                 context.terminal.complain(&format!("interrupted; again: {}", args.connection.paste("result", args.job)));
-                return Ok(Exit::Interrupted);
+                return Ok(interrupt.into());
             }
         };
         match piece {

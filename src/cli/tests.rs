@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::connect::Target;
+use super::connect::{Interrupt, Target};
 use super::*;
 use crate::client::tests::{ALL, Peer, Server, bounded, job, network};
 use crate::client::{Connector, DialError, Link};
@@ -64,7 +64,7 @@ impl Write for ClosedPipe {
 struct Ran {
     out: Buffer,
     err: Buffer,
-    interrupt: mpsc::Sender<()>,
+    interrupt: mpsc::Sender<Interrupt>,
 }
 
 fn command(
@@ -309,8 +309,8 @@ async fn an_output_pipe_that_nobody_reads_is_waited_for_until_an_interrupt() {
     let dir = tempfile::tempdir().unwrap();
     let pipe = pipe(dir.path());
     let (command, _server, ran) = command(&format!("submit echo -o {}", pipe.display()), None);
-    ran.interrupt.send(()).await.unwrap();
-    assert_eq!(bounded(command).await, Exit::Interrupted);
+    ran.interrupt.send(Interrupt::Terminate).await.unwrap();
+    assert_eq!(bounded(command).await, Exit::Terminated);
     // A reader lets the waiting thread go.
     let _reader = fs::File::options().read(true).write(true).open(pipe).unwrap();
 }
@@ -341,6 +341,30 @@ async fn an_output_that_is_a_link_stays_one_and_its_file_keeps_its_mode() {
     assert_eq!(fs::read_dir(&other).unwrap().count(), 1, "the draft was beside the file");
     let (command, _server, ran) = command(&format!("submit echo -o {}", other.display()), None);
     assert_eq!(bounded(command).await, Exit::Local, "{}", ran.err.text());
+}
+
+#[tokio::test]
+async fn a_signal_to_end_is_obeyed_at_once() {
+    for (interrupt, expected) in [(Interrupt::Terminate, Exit::Terminated), (Interrupt::HangUp, Exit::HungUp)]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let (command, mut server, ran) =
+            command(&format!("submit echo -o {}", dir.path().join("out").display()), None);
+        let script = async {
+            let mut peer = server.greet(ALL).await;
+            peer.accept_job(job(1)).await;
+            peer.log(job(1), 1, 1).await;
+            ran.err.tells("[info] 1").await;
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "there is a draft");
+            ran.interrupt.send(interrupt).await.unwrap();
+            let close = peer.expect("session.close").await;
+            peer.send("session.closed", json!({"request_id": close["id"]})).await;
+            peer
+        };
+        let (exit, _peer) = bounded(async { tokio::join!(command, script) }).await;
+        assert_eq!(exit, expected);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "the draft is still there");
+    }
 }
 
 #[tokio::test]
@@ -405,8 +429,8 @@ async fn the_first_interrupt_tells_and_the_second_leaves() {
         peer.accept_job(job(1)).await;
         peer.log(job(1), 1, 1).await;
         ran.err.tells("[info] 1").await;
-        ran.interrupt.send(()).await.unwrap();
-        ran.interrupt.send(()).await.unwrap();
+        ran.interrupt.send(Interrupt::CtrlC).await.unwrap();
+        ran.interrupt.send(Interrupt::CtrlC).await.unwrap();
         peer
     };
     let (exit, _peer) = bounded(async { tokio::join!(command, script) }).await;
@@ -421,7 +445,7 @@ async fn an_interrupt_before_any_answer_leaves_at_once() {
     let (command, mut server, ran) = command("submit echo", None);
     let script = async {
         let peer = server.greet(ALL).await;
-        ran.interrupt.send(()).await.unwrap();
+        ran.interrupt.send(Interrupt::CtrlC).await.unwrap();
         peer
     };
     let (exit, _peer) = bounded(async { tokio::join!(command, script) }).await;

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::Context;
-use super::connect::Connection;
+use super::connect::{Connection, Interrupt};
 use super::exit::{Exit, Failure};
 use super::result::Sink;
 use crate::client::{CollectError, Collector, Cut, JobHandle, JobUpdate, Outcome, Since};
@@ -30,7 +30,7 @@ pub(super) async fn run(args: WatchArgs, context: &mut Context) -> Result<Exit, 
     let since = if args.live { Since::Now } else { Since::After(args.from) };
     let handle = context.unless_interrupted(client.subscribe(args.job, since)).await??;
     let exit = follow(handle, &args.connection, Results::Inline, context).await?;
-    if exit != Exit::Interrupted {
+    if !matches!(exit, Exit::Interrupted | Exit::HungUp | Exit::Terminated) {
         context.close(client).await;
     }
     Ok(exit)
@@ -60,12 +60,12 @@ pub(super) async fn follow(
     loop {
         let update = tokio::select! {
             update = handle.next() => update.unwrap_or(JobUpdate::Cut(Cut::Closed)),
-            () = context.interrupts.next() => {
+            interrupt = context.interrupts.next() => {
                 let on = connection.paste(&format!("watch --from {position}"), job_id);
                 let stop = connection.paste("cancel", job_id);
                 context.terminal.complain(&format!("the job goes on.\n  watch it:  {on}\n  cancel it: {stop}"));
-                if !std::mem::take(&mut patient) {
-                    return Ok(Exit::Interrupted);
+                if interrupt != Interrupt::CtrlC || !std::mem::take(&mut patient) {
+                    return Ok(interrupt.into());
                 }
                 context.terminal.complain("still following; press Ctrl-C again to leave");
                 continue;
