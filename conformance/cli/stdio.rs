@@ -119,3 +119,54 @@ fn a_bridge_passes_frames_to_a_daemon_and_back() {
     assert!(daemon.run(&["jobs"]).out.contains("echo@2.0.0"), "the job is the daemon's");
     assert_eq!(lines.end().0, Some(0));
 }
+
+#[test]
+fn a_bridge_brings_the_answers_to_what_was_asked_before_stdin_ended() {
+    let daemon = Daemon::start();
+    let mut lines = Lines::start(arcpd(daemon.home.path()).args(["stdio", "--connect", &daemon.url]));
+    lines.send("h", "session.hello", json!({ "auth": { "scheme": "bearer", "token": "tok-a" } }));
+    lines.send("s", "job.submit", json!({ "agent": "echo", "input": 7 }));
+    let (code, rest) = lines.end();
+    let kinds: Vec<Value> =
+        rest.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["type"].take()).collect();
+    assert_eq!(
+        (code, kinds),
+        (Some(0), vec![json!("session.welcome"), json!("job.accepted"), json!("job.result")])
+    );
+}
+
+#[test]
+fn a_bad_line_costs_a_bridge_that_line() {
+    let daemon = Daemon::start();
+    let mut lines = Lines::start(arcpd(daemon.home.path()).args(["stdio", "--connect", &daemon.url]));
+    let session = lines.hello("tok-a")["session_id"].take();
+    let long = [&vec![b'x'; 1_100_000][..], b"\n"].concat();
+    for (bad, names) in [(&b"\xff\xfe\n"[..], "UTF-8"), (&long, "at most"), (b"[]\n", "envelope")] {
+        lines.raw(bad);
+        let refused = lines.next();
+        assert_eq!(refused["payload"]["code"], "INVALID_REQUEST", "{refused}");
+        assert!(refused["payload"]["message"].as_str().unwrap().contains(names), "{refused}");
+        assert_eq!(refused["session_id"], session);
+    }
+    lines.send("s", "job.submit", json!({ "agent": "echo" }));
+    assert_eq!(lines.next()["type"], "job.accepted");
+}
+
+#[test]
+fn a_bridge_whose_daemon_dies_says_so() {
+    let daemon = Daemon::start();
+    let mut command = arcpd(daemon.home.path());
+    command.args(["stdio", "--connect", &daemon.url]);
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let hello = json!({ "arcp": "1.1", "id": "h", "type": "session.hello",
+        "payload": { "auth": { "scheme": "bearer", "token": "tok-a" } } });
+    writeln!(input, "{hello}").unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    output.read_line(&mut String::new()).unwrap();
+    daemon.signal("KILL");
+    let ended = child.wait_with_output().unwrap();
+    let talk = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!((ended.status.code(), talk.contains("the daemon is gone")), (Some(5), true), "{talk}");
+}

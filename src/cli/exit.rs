@@ -178,7 +178,7 @@ impl Failure {
             Failure::Request(error) => error.into(),
             Failure::Collect(error) => error.into(),
             Failure::Start(error) | Failure::Stdio(StdioError::Start(error)) => error.exit(),
-            Failure::Stdio(StdioError::Connect(_)) => Exit::Cut,
+            Failure::Stdio(StdioError::Connect(_) | StdioError::Cut(_)) => Exit::Cut,
             Failure::Bench(BenchError::Url { .. }) => Exit::Usage,
             Failure::Bench(_) => Exit::Local,
             Failure::File { .. } | Failure::Output(_) => Exit::Local,

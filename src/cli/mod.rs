@@ -4,6 +4,7 @@
 //! exit code says how it went: see [`exit::Exit`].
 
 pub mod bench;
+mod bridge;
 pub mod cancel;
 pub mod check;
 pub mod completions;
@@ -87,9 +88,9 @@ impl Command {
             | Command::Jobs(_)
             | Command::Cancel(_)
             | Command::Result(_) => true,
+            Command::Stdio(args) => args.is_bridge(),
             Command::Demo(_)
             | Command::Serve(_)
-            | Command::Stdio(_)
             | Command::Check(_)
             | Command::Bench(_)
             | Command::Completions(_) => false,
@@ -134,7 +135,7 @@ async fn dispatch(command: Command, context: &mut Context) -> Result<Exit, Failu
         Command::Serve(args) => {
             Ok(Box::pin(serve::run(&args, &mut context.terminal)).await.map(|()| Exit::Success)?)
         }
-        Command::Stdio(args) => Ok(Box::pin(stdio::run(&args)).await.map(|()| Exit::Success)?),
+        Command::Stdio(args) => Box::pin(stdio::run(&args, context)).await,
         Command::Check(args) => {
             let (out, err) = context.terminal.writers();
             Ok(check::run(&args, &Environment::of_process(), out, err))

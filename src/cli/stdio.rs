@@ -1,19 +1,21 @@
 //! `arcpd stdio`: one session on stdin and stdout, for clients that start the daemon themselves.
 //!
 //! Nothing but frames is ever written to stdout. With `--connect` the frames go to a daemon that is running
-//! already and back, and this process knows nothing of what they say.
+//! already and back; see the bridge.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Args;
 
+use super::Context;
+use super::bridge::{Cut, carry};
 use super::daemon::{self, StartError};
+use super::exit::{Exit, Failure};
 use crate::config::ServeArgs;
 use crate::runtime::Peer;
+use crate::transport::Transport;
 use crate::transport::stdio::stdio;
 use crate::transport::websocket::{ConnectError, connect};
-use crate::transport::{CloseReason, FrameReader, FrameWriter, Received, Transport};
 use crate::wire::limits::Limits;
 
 /// What `arcpd stdio` takes.
@@ -38,19 +40,26 @@ pub enum StdioError {
     /// The running daemon cannot be reached.
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    /// The running daemon went away.
+    #[error("{0}")]
+    Cut(String),
 }
 
-/// How long what is still on its way may take once one side has closed.
-const DRAIN: Duration = Duration::from_secs(5);
+impl StdioArgs {
+    /// Whether frames are passed on to a daemon elsewhere.
+    pub(super) fn is_bridge(&self) -> bool {
+        self.connect.is_some()
+    }
+}
 
 /// Serves one session, or bridges one, to its end.
 ///
 /// # Errors
-/// [`StdioError`] when there is nothing to talk to.
-pub async fn run(args: &StdioArgs) -> Result<(), StdioError> {
+/// When there is nothing to talk to, or no longer.
+pub(super) async fn run(args: &StdioArgs, context: &mut Context) -> Result<Exit, Failure> {
     match &args.connect {
-        Some(url) => bridge(url, args).await,
-        None => Ok(serve(&args.serve).await?),
+        Some(url) => Ok(bridge(url, args, context).await?),
+        None => Ok(serve(&args.serve).await.map(|()| Exit::Success)?),
     }
 }
 
@@ -69,33 +78,16 @@ async fn serve(args: &ServeArgs) -> Result<(), StartError> {
     Ok(())
 }
 
-async fn bridge(url: &str, args: &StdioArgs) -> Result<(), StdioError> {
+async fn bridge(url: &str, args: &StdioArgs, context: &mut Context) -> Result<Exit, StdioError> {
     let limits = Limits::default();
-    let (from_daemon, to_daemon) = connect(url, args.ca.as_deref(), &limits).await?.split();
-    let (from_client, to_client) = stdio(&limits).split();
-    let up = pass(from_client, to_daemon);
-    let down = pass(from_daemon, to_client);
-    tokio::pin!(up, down);
+    let daemon = connect(url, args.ca.as_deref(), &limits).await?.split();
+    let client = stdio(&limits).split();
+    let Context { terminal, interrupts, .. } = context;
     tokio::select! {
-        () = &mut down => {}
-        // The client has said everything; what is answered within a moment still reaches it.
-        () = &mut up => {
-            let _ = tokio::time::timeout(DRAIN, down).await;
-        }
-    }
-    Ok(())
-}
-
-async fn pass<R: FrameReader, W: FrameWriter>(mut from: R, mut to: W) {
-    loop {
-        match from.receive().await {
-            Ok(Received::Text(frame)) => {
-                if to.feed(frame).await.is_err() || to.flush().await.is_err() {
-                    return;
-                }
-            }
-            Ok(Received::Rejected(fault)) => tracing::warn!("dropped a frame: {fault}"),
-            Err(_) => return to.close(CloseReason::Done).await,
-        }
+        carried = carry(client, daemon, &limits, terminal) => match carried {
+            Ok(()) => Ok(Exit::Success),
+            Err(Cut(why)) => Err(StdioError::Cut(why)),
+        },
+        interrupt = interrupts.next() => Ok(interrupt.into()),
     }
 }
