@@ -97,6 +97,26 @@ fn a_detached_job_is_listed_watched_cancelled_and_fetched() {
     assert_eq!(foreign.code, Some(6), "another principal's job does not exist: {foreign:?}");
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn an_output_that_leads_to_stdout_is_written_there() {
+    let daemon = Daemon::start();
+    let (link, file) = (daemon.home.path().join("link"), daemon.home.path().join("file"));
+    std::os::unix::fs::symlink("/proc/self/fd/1", &link).unwrap();
+    let submit =
+        || daemon.client(&["submit", "echo", "--input", "7", "--quiet", "-o", link.to_str().unwrap()]);
+    let ran = Ran::of(submit().output().unwrap());
+    assert_eq!((ran.code, ran.out.as_str()), (Some(0), "7"), "{ran:?}");
+    // Two commands that write to one file, as in a script whose stdout goes there.
+    let shared = fs::File::create(&file).unwrap();
+    for _ in 0..2 {
+        assert!(submit().stdout(shared.try_clone().unwrap()).status().unwrap().success());
+    }
+    assert_eq!(fs::read_to_string(&file).unwrap(), "77");
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink(), "the link became a file");
+    assert_eq!(fs::read_dir(daemon.home.path()).unwrap().count(), 2);
+}
+
 /// Whether this process, and so every one that it starts, has hang-ups ignored, as under `nohup`.
 fn hang_ups_are_ignored() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
