@@ -142,6 +142,7 @@ impl SqliteStore {
 
 impl Drop for SqliteStore {
     fn drop(&mut self) {
+        self.readers.close();
         self.shared.stop();
         if self.done.lock().recv_timeout(FLUSH) == Err(mpsc::RecvTimeoutError::Timeout) {
             tracing::error!("the store is still writing; what it was given last may be lost");

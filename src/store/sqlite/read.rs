@@ -24,14 +24,15 @@ const NO_CURSOR: &[u8] = &[0xff; 17];
 /// The connections for reading.
 pub(super) struct Readers {
     path: PathBuf,
-    idle: Mutex<Vec<Connection>>,
+    /// Those that nobody uses; none any more once the store is closed.
+    idle: Mutex<Option<Vec<Connection>>>,
     returned: Condvar,
 }
 
 impl Readers {
     pub(super) fn open(path: &Path) -> rusqlite::Result<Self> {
         let idle = (0..READERS).map(|_| open(path)).collect::<rusqlite::Result<_>>()?;
-        Ok(Readers { path: path.into(), idle: Mutex::new(idle), returned: Condvar::new() })
+        Ok(Readers { path: path.into(), idle: Mutex::new(Some(idle)), returned: Condvar::new() })
     }
 
     /// Asks on a connection that nobody uses, in one view of the store; waits for one if need be.
@@ -39,18 +40,26 @@ impl Readers {
         &self,
         question: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<T> {
-        let mut idle = self.idle.lock();
-        let db = loop {
-            match idle.pop() {
-                Some(db) => break db,
-                None => self.returned.wait(&mut idle),
-            }
-        };
-        drop(idle);
-        let lent = Lent { readers: self, db: Some(db) };
-        let Some(db) = &lent.db else { return Err(rusqlite::Error::InvalidQuery) };
+        let lent = self.lend()?;
+        let db = lent.db.as_ref().ok_or_else(closed)?;
         let view = db.unchecked_transaction()?;
         question(&view)
+    }
+
+    fn lend(&self) -> rusqlite::Result<Lent<'_>> {
+        let mut idle = self.idle.lock();
+        loop {
+            match idle.as_mut().ok_or_else(closed)?.pop() {
+                Some(db) => return Ok(Lent { readers: self, db: Some(db) }),
+                None => self.returned.wait(&mut idle),
+            }
+        }
+    }
+
+    /// Closes the connections, so that the writer is the last to close the file. Whoever asks later is told.
+    pub(super) fn close(&self) {
+        self.idle.lock().take();
+        self.returned.notify_all();
     }
 
     /// Asks where waiting harms nobody. What cannot be read is logged and not there.
@@ -67,6 +76,11 @@ impl Readers {
     }
 }
 
+fn closed() -> rusqlite::Error {
+    let misuse = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_MISUSE);
+    rusqlite::Error::SqliteFailure(misuse, Some("the store is closed".into()))
+}
+
 /// A connection that goes back whatever happens.
 struct Lent<'a> {
     readers: &'a Readers,
@@ -75,7 +89,9 @@ struct Lent<'a> {
 
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
-        self.readers.idle.lock().extend(self.db.take());
+        if let Some(idle) = &mut *self.readers.idle.lock() {
+            idle.extend(self.db.take());
+        }
         self.readers.returned.notify_one();
     }
 }
