@@ -10,8 +10,8 @@ use crate::store::{Batch, Full, Op};
 use crate::wire::principal::Principal;
 use crate::wire::time::Timestamp;
 
-/// How often the heaviest principal is relieved in one look round while the store is full.
-const RELIEFS: u64 = 8;
+/// Which part of a full store the heaviest principal gives up in one look round.
+const RELIEF_PART: u64 = 8;
 
 /// How often there is a look round.
 const EVERY: Duration = Duration::from_millis(500);
@@ -56,14 +56,12 @@ fn jobs(core: &Core, now: Timestamp) {
     for (principal, excess) in core.accounts.over(core.limits.bytes_per_principal) {
         relieve(core, &principal, excess);
     }
-    for _ in 0..RELIEFS {
-        match (core.store.admits(), core.accounts.heaviest()) {
-            (Err(Full::Bytes { bytes, max }), Some((principal, weight))) => {
-                let excess = bytes.saturating_sub(max).max(max / RELIEFS);
-                relieve(core, &principal, excess.min(weight));
-            }
-            (Err(_), _) | (Ok(()), _) => break,
-        }
+    // One part a round: a store in a file says only after a while that something has gone.
+    if let (Err(Full::Bytes { bytes, max }), Some((principal, weight))) =
+        (core.store.admits(), core.accounts.heaviest())
+    {
+        let excess = bytes.saturating_sub(max).max(max / RELIEF_PART);
+        relieve(core, &principal, excess.min(weight));
     }
     core.accounts.tidy();
 }
