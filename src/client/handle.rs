@@ -38,6 +38,8 @@ pub(super) enum Attached {
 /// the others: once it has been emptied, it goes on from the job's history, where it was. (Without the `subscribe`
 /// feature there is no way back into the history, and a handle that is not read holds up all.)
 ///
+/// A handle of a job that has ended already tells its end, wherever in the history it began.
+///
 /// Dropping a handle ends the subscription, never the job.
 #[derive(Debug)]
 pub struct JobHandle {

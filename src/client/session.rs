@@ -226,7 +226,7 @@ impl Session {
             Some(ServerMessage::Error(error)) => self.refused(now, error),
             Some(ServerMessage::Closed(closed)) => self.closed(now, closed),
             Some(ServerMessage::Accepted(accepted)) => self.accepted(now, accepted),
-            Some(ServerMessage::Subscribed(subscribed)) => self.subscribed(subscribed),
+            Some(ServerMessage::Subscribed(subscribed)) => self.subscribed(now, subscribed),
             Some(ServerMessage::Jobs(jobs)) => {
                 let id = jobs.request_id.clone();
                 self.answer(&id, Answer::Jobs(jobs));

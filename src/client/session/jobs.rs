@@ -11,7 +11,7 @@ use crate::wire::envelope::Envelope;
 use crate::wire::event::{Event, Status};
 use crate::wire::feature::Feature;
 use crate::wire::id::JobId;
-use crate::wire::job::{JobError, JobResult, Unsubscribe};
+use crate::wire::job::{JobError, JobResult, Subscribed, Unsubscribe};
 use crate::wire::message::ClientMessage;
 
 /// The phase of the status event that a runtime sends for itself (§6.5).
@@ -44,6 +44,8 @@ pub(super) struct Track {
     since: Option<u64>,
     /// Whether its handle was told that the connection broke.
     interrupted: bool,
+    /// Whether this connection was asked for the end of a job that had ended before it was followed.
+    end_asked: bool,
     /// Whether this session submitted it; unsubscribing means nothing then (our decision 8).
     submitted: bool,
 }
@@ -58,6 +60,7 @@ impl Track {
             state: State::Attached,
             since: None,
             interrupted: false,
+            end_asked: false,
             submitted: true,
         }
     }
@@ -92,6 +95,7 @@ impl Track {
             State::Attached if self.since == Some(last_seq) => self.state = State::Behind,
             State::Attached | State::Behind | State::Aside => {}
         }
+        self.end_asked = false;
         !std::mem::replace(&mut self.interrupted, true)
     }
 
@@ -233,6 +237,23 @@ impl Session {
         let ticket = self.ask(now, Ask::Reattach { job_id, from });
         if let Some(track) = self.jobs.get_mut(&job_id) {
             track.state = State::Asked(ticket);
+        }
+    }
+
+    /// A subscription whose job had ended by then, with nothing to replay: the end stands where it begins and will
+    /// not come by itself, so that it is asked for.
+    pub(super) fn fetch_end(&mut self, now: Instant, subscribed: &Subscribed) {
+        let Subscribed { job_id, current_status, subscribed_from, replayed, .. } = subscribed;
+        if !current_status.is_terminal() || *replayed {
+            return;
+        }
+        let Some(track) = self.jobs.get_mut(job_id) else { return };
+        match subscribed_from.checked_sub(1).filter(|_| !std::mem::replace(&mut track.end_asked, true)) {
+            Some(from) => self.reattach_from(now, *job_id, from),
+            None => {
+                let why = format!("the job is {current_status}, and its end is not sent");
+                self.cut_job(*job_id, Cut::Protocol(why));
+            }
         }
     }
 

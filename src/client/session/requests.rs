@@ -295,7 +295,7 @@ impl Session {
         }
     }
 
-    pub(super) fn subscribed(&mut self, subscribed: Subscribed) {
+    pub(super) fn subscribed(&mut self, now: Instant, subscribed: Subscribed) {
         let Some((ticket, _)) = self.requests.by_id(&subscribed.request_id) else { return };
         self.progressed = true;
         match self.requests.remove(ticket).map(|pending| pending.ask) {
@@ -303,13 +303,18 @@ impl Session {
             Some(Ask::Reattach { job_id, .. }) => {
                 if self.awaits(job_id, ticket) {
                     self.reattached(job_id, subscribed.subscribed_from);
+                    self.fetch_end(now, &subscribed);
                 }
             }
             Some(Ask::Subscribe { .. }) => {
                 let track = Track::subscribed(subscribed.subscribed_from, self.last_seq);
                 let followed = self.follow(subscribed.job_id, track);
-                let answer = followed.map(|()| Answer::Subscribed(Box::new(subscribed)));
+                let fresh = followed.is_ok();
+                let answer = followed.map(|()| Answer::Subscribed(Box::new(subscribed.clone())));
                 self.out.push(Output::Answer(ticket, answer));
+                if fresh {
+                    self.fetch_end(now, &subscribed);
+                }
             }
             Some(Ask::Submit { .. } | Ask::List(_) | Ask::Cancel(_) | Ask::Close(_)) | None => {}
         }

@@ -95,3 +95,46 @@ async fn a_dropped_subscription_is_ended_and_can_be_made_again() {
     peer.log(job(1), 1, 1).await;
     tells(&mut again.unwrap(), &["1"]).await;
 }
+
+/// A subscription to a job that has ended, which replays nothing of it or its end.
+async fn grant_ended(peer: &mut Peer, from: u64, replayed: bool) -> Value {
+    let subscribe = peer.expect("job.subscribe").await;
+    let mut payload = subscribed(job(1), &subscribe["id"], from);
+    (payload["current_status"], payload["replayed"]) = (json!("success"), json!(replayed));
+    peer.send("job.subscribed", payload).await;
+    subscribe["payload"].clone()
+}
+
+#[tokio::test]
+async fn a_handle_of_a_job_that_has_ended_tells_its_end_wherever_it_began() {
+    for since in [Since::Now, Since::After(9)] {
+        let (client, _server, mut peer) = connected(options()).await;
+        let (handle, _) = tokio::join!(client.subscribe(job(1), since), grant_ended(&mut peer, 4, false));
+        let asked = grant_ended(&mut peer, 3, true).await;
+        assert_eq!((&asked["from_event_seq"], &asked["history"]), (&json!(3), &json!(true)));
+        peer.succeed(job(1), 1).await;
+        tells(&mut handle.unwrap(), &["ended success", "none"]).await;
+    }
+}
+
+#[tokio::test]
+async fn the_end_is_asked_for_again_when_the_connection_breaks_meanwhile() {
+    let (client, mut server, mut peer) = connected(options()).await;
+    let (handle, _) = tokio::join!(client.subscribe(job(1), Since::Now), grant_ended(&mut peer, 4, false));
+    drop(peer);
+    let (mut peer, _) = server.resume("token-2").await;
+    grant_ended(&mut peer, 4, false).await;
+    assert_eq!(grant_ended(&mut peer, 3, true).await["from_event_seq"], 3);
+    peer.succeed(job(1), 1).await;
+    tells(&mut handle.unwrap(), &["interrupted", "Subscribed", "ended success"]).await;
+}
+
+#[tokio::test]
+async fn an_end_that_is_not_sent_is_a_cut_and_not_a_wait() {
+    let (client, _server, mut peer) = connected(options()).await;
+    let (handle, _) = tokio::join!(client.subscribe(job(1), Since::Now), grant_ended(&mut peer, 4, false));
+    grant_ended(&mut peer, 3, false).await;
+    tells(&mut handle.unwrap(), &["cut", "none"]).await;
+    let (handle, _) = tokio::join!(client.subscribe(job(1), Since::Now), grant_ended(&mut peer, 0, false));
+    tells(&mut handle.unwrap(), &["cut"]).await;
+}
