@@ -17,7 +17,10 @@ fn submit_streams_events_and_exits_as_the_job_does() {
         (&["submit", "Not An Agent"], 2),
         (&["submit", "echo", "--input", "not json"], 2),
         (&["submit", "echo", "--token", "wrong"], 7),
-        (&["submit", "echo", "--url", "ws://127.0.0.1:1/arcp", "--reconnect-for", "0"], 5),
+        (&["submit", "echo", "--url", "ws://127.0.0.1:1/arcp", "--reconnect-for", "0"], 9),
+        (&["submit", "echo", "--url", "localhost:7878"], 2),
+        (&["stdio", "--connect", "ws://127.0.0.1:1/arcp"], 9),
+        (&["stdio", "--connect", "nonsense"], 2),
     ] {
         let ran = daemon.run(args);
         assert_eq!(ran.code, Some(code), "{args:?}: {ran:?}");
@@ -84,7 +87,10 @@ fn a_detached_job_is_listed_watched_cancelled_and_fetched() {
 
     let cancelled = daemon.run(&["cancel", &sleeper, "--wait", "--reason", "enough"]);
     assert_eq!(cancelled.code, Some(0), "{cancelled:?}");
-    assert_eq!(daemon.run(&["watch", &sleeper]).code, Some(3), "watching a cancelled job says so");
+    for late in [&[][..], &["--live"], &["--from", "99"]] {
+        let args = [&["watch", sleeper.as_str()], late].concat();
+        assert_eq!(daemon.run(&args).code, Some(3), "watching a cancelled job says so: {args:?}");
+    }
     assert_eq!(daemon.run(&["cancel", &sleeper]).code, Some(6), "it cannot be cancelled twice");
 
     let file = daemon.home.path().join("result.bin");

@@ -151,7 +151,8 @@ fn next_steps() -> String {
     let program = std::env::args_os().next().unwrap_or_else(|| OsString::from("arcpd"));
     let program = program.display();
     format!(
-        "\nTry next, in two terminals:\n  {program} serve --demo-agents\n  \
+        "\nTry next, in two terminals. In the first, a daemon:\n  {program} serve --demo-agents\n\
+         In the second, once it listens:\n  \
          {program} submit ticker --input '{{\"count\": 20, \"interval_ms\": 200}}'\n  {program} jobs"
     )
 }

@@ -7,6 +7,7 @@ use super::connect::Interrupt;
 use super::daemon::StartError;
 use super::stdio::StdioError;
 use crate::client::{CollectError, ConnectError, Cut, Outcome, RequestError};
+use crate::transport::websocket as transport;
 use crate::wire::error::{ErrorBody, ErrorCode};
 use crate::wire::job::JobStatus;
 
@@ -32,6 +33,8 @@ pub enum Exit {
     Unauthenticated = 7,
     /// A file or address here could not be used, or the result that came is not whole.
     Local = 8,
+    /// There never was a connection; nothing was sent.
+    Unreachable = 9,
     /// Ended by the end of its terminal.
     HungUp = 129,
     /// Ended by Ctrl-C.
@@ -52,6 +55,7 @@ Exit codes:
     6  refused by the runtime
     7  not authenticated
     8  a local file or address cannot be used, or the result is not whole
+    9  could not connect; nothing was sent
   129  ended by SIGHUP
   130  interrupted by Ctrl-C
   143  ended by SIGTERM";
@@ -95,9 +99,11 @@ impl From<&Cut> for Exit {
 impl From<&ConnectError> for Exit {
     fn from(error: &ConnectError) -> Self {
         match error {
-            ConnectError::Dial(_) => Exit::Cut,
-            ConnectError::Refused(body) => refused(body),
-            ConnectError::Cut(cut) => cut.into(),
+            ConnectError::Dial(_) => Exit::Unreachable,
+            ConnectError::Refused(body) | ConnectError::Cut(Cut::Refused(body)) => refused(body),
+            ConnectError::Cut(Cut::Closed | Cut::Lost(_) | Cut::ClosedByRuntime(_) | Cut::Protocol(_)) => {
+                Exit::Unreachable
+            }
         }
     }
 }
@@ -171,6 +177,23 @@ impl Failure {
         if error.kind() == std::io::ErrorKind::BrokenPipe { Failure::Closed } else { Failure::Output(error) }
     }
 
+    /// What the runtime said, where it refused.
+    pub(super) fn refusal(&self) -> Option<&ErrorBody> {
+        let body = if let Failure::Connect { error, .. } = self {
+            let (ConnectError::Refused(body) | ConnectError::Cut(Cut::Refused(body))) = error else {
+                return None;
+            };
+            body
+        } else if let Failure::Request(RequestError::Refused(body) | RequestError::Cut(Cut::Refused(body)))
+        | Failure::Collect(CollectError::Cut(Cut::Refused(body))) = self
+        {
+            body
+        } else {
+            return None;
+        };
+        Some(body)
+    }
+
     pub(super) fn exit(&self) -> Exit {
         match self {
             Failure::Usage(_) => Exit::Usage,
@@ -178,7 +201,9 @@ impl Failure {
             Failure::Request(error) => error.into(),
             Failure::Collect(error) => error.into(),
             Failure::Start(error) | Failure::Stdio(StdioError::Start(error)) => error.exit(),
-            Failure::Stdio(StdioError::Connect(_) | StdioError::Cut(_)) => Exit::Cut,
+            Failure::Stdio(StdioError::Cut(_)) => Exit::Cut,
+            Failure::Stdio(StdioError::Connect(transport::ConnectError::Url { .. })) => Exit::Usage,
+            Failure::Stdio(StdioError::Connect(_)) => Exit::Unreachable,
             Failure::Bench(BenchError::Url { .. }) => Exit::Usage,
             Failure::Bench(_) => Exit::Local,
             Failure::File { .. } | Failure::Output(_) => Exit::Local,
@@ -204,6 +229,7 @@ mod tests {
             Exit::Refused,
             Exit::Unauthenticated,
             Exit::Local,
+            Exit::Unreachable,
             Exit::HungUp,
             Exit::Interrupted,
             Exit::Terminated,

@@ -34,7 +34,7 @@ use self::exit::{Exit, Failure};
 use self::render::Terminal;
 use crate::client::{Client, DialError, Link};
 use crate::config::{Environment, ServeArgs};
-use crate::transport::websocket::connect;
+use crate::transport::websocket::{check_url, connect};
 
 /// How long a command waits for the answer to its close.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
@@ -109,6 +109,7 @@ impl Context {
     /// Opens a session, writing as the command line wants it.
     async fn open(&mut self, connection: &Connection) -> Result<Client, Failure> {
         self.terminal.style(connection.json, connection.quiet);
+        check_url(&connection.url).map_err(|error| Failure::Usage(error.to_string()))?;
         let dial = Arc::clone(&self.dial);
         self.unless_interrupted(connection.open(dial)).await?
     }
@@ -196,6 +197,10 @@ pub async fn run(cli: Cli, dial: impl Dial, terminal: Terminal, interrupts: Inte
         Err(Failure::Closed) => Exit::Success,
         Err(failure) => {
             context.terminal.complain(&format!("arcpd: {failure}"));
+            if let Some(body) = failure.refusal().filter(|_| context.terminal.is_json()) {
+                // Its reader may be gone; the exit code says it all the same.
+                let _ = context.terminal.line(&render::refused(body).to_string());
+            }
             failure.exit()
         }
     }

@@ -4,17 +4,22 @@
 //! that none of them can steer the terminal. A rotated credential's value is never written.
 
 use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::exit::Failure;
 use crate::client::{JobEvent, JobUpdate, Outcome};
+use crate::wire::error::ErrorBody;
 use crate::wire::event::{EventKind, Log, Metric, Progress, Status, Thought, ToolCall, ToolResult};
 use crate::wire::id::JobId;
 
 /// Longest line of talk about one event, in characters.
 const TALK_CHARS: usize = 240;
+
+/// How often progress is told where nobody watches.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// Where a command writes.
 pub struct Terminal {
@@ -25,18 +30,35 @@ pub struct Terminal {
     json: bool,
     quiet: bool,
     bar: Option<ProgressBar>,
+    /// Where nobody watches: when progress was told last, and what has not been told since.
+    progress: (Option<Instant>, Option<String>),
+    /// Whether stdout is shown in the same place as stderr.
+    shared: bool,
+    /// Whether the last line of stdout has no end yet.
+    mid_line: bool,
 }
 
 impl Terminal {
     /// The process's own stdout and stderr.
     pub fn standard() -> Self {
         let live = std::io::stderr().is_terminal();
-        Terminal { live, ..Terminal::new(Box::new(std::io::stdout()), Box::new(std::io::stderr())) }
+        let shared = live && std::io::stdout().is_terminal();
+        Terminal { live, shared, ..Terminal::new(Box::new(std::io::stdout()), Box::new(std::io::stderr())) }
     }
 
     /// Any two places.
     pub fn new(out: Box<dyn Write + Send>, err: Box<dyn Write + Send>) -> Self {
-        Terminal { out, err, live: false, json: false, quiet: false, bar: None }
+        Terminal {
+            out,
+            err,
+            live: false,
+            json: false,
+            quiet: false,
+            bar: None,
+            progress: (None, None),
+            shared: false,
+            mid_line: false,
+        }
     }
 
     pub(super) fn style(&mut self, json: bool, quiet: bool) {
@@ -54,6 +76,7 @@ impl Terminal {
 
     /// Writes data.
     pub(super) fn data(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.mid_line = bytes.last().map_or(self.mid_line, |last| *last != b'\n');
         let out = &mut self.out;
         let mut write = || out.write_all(bytes).and_then(|()| out.flush());
         match &self.bar {
@@ -78,7 +101,11 @@ impl Terminal {
     /// Says what went wrong.
     pub(super) fn complain(&mut self, text: &str) {
         let err = &mut self.err;
+        let between = std::mem::take(&mut self.mid_line) && self.shared;
         let mut write = || {
+            if between {
+                let _ = writeln!(err);
+            }
             for line in text.lines() {
                 // Where even stderr is closed, nobody is left to be told.
                 let _ = writeln!(err, "{}", harmless(line));
@@ -96,6 +123,11 @@ impl Terminal {
             && let Some(bar) = self.bar.take()
         {
             bar.finish_and_clear();
+        }
+        if matches!(update, JobUpdate::Ended(_) | JobUpdate::Cut(_))
+            && let Some(text) = self.progress.1.take()
+        {
+            self.say(&text);
         }
         if self.json {
             return self.line(&as_json(job_id, update).to_string());
@@ -139,8 +171,11 @@ impl Terminal {
     }
 
     fn progress(&mut self, progress: &Progress) {
-        if !self.live || self.quiet {
+        if self.quiet {
             return;
+        }
+        if !self.live {
+            return self.progress_line(progress);
         }
         let bar = self.bar.get_or_insert_with(new_bar);
         match progress.total {
@@ -151,6 +186,26 @@ impl Terminal {
         let message = progress.message.as_deref().or(progress.units.as_deref()).unwrap_or_default();
         bar.set_message(harmless(message).chars().take(60).collect::<String>());
     }
+
+    /// Progress in lines: the first one, then at most one a second, and the last.
+    fn progress_line(&mut self, progress: &Progress) {
+        let now = Instant::now();
+        let text = progress_text(progress);
+        if self.progress.0.is_some_and(|told| now.duration_since(told) < PROGRESS_EVERY) {
+            self.progress.1 = Some(text);
+            return;
+        }
+        self.progress = (Some(now), None);
+        self.say(&text);
+    }
+}
+
+fn progress_text(progress: &Progress) -> String {
+    let total = progress.total.map(|total| format!("/{total}")).unwrap_or_default();
+    let words = [progress.units.as_deref(), progress.message.as_deref()];
+    let words: String = words.into_iter().flatten().flat_map(|word| [" ", word]).collect();
+    let text = format!("[progress] {}{total}{words}", progress.current);
+    text.chars().take(TALK_CHARS).collect::<String>().replace(['\n', '\r'], " ")
 }
 
 fn new_bar() -> ProgressBar {
@@ -207,6 +262,12 @@ fn talk(kind: Option<EventKind>, name: &str, body: &str) -> Option<String> {
         Some(EventKind::Progress | EventKind::ResultChunk) => return None,
     };
     Some(text)
+}
+
+/// A refusal as one JSON object.
+pub(super) fn refused(body: &ErrorBody) -> Value {
+    let ErrorBody { code, message, retryable, .. } = body;
+    json!({"type": "refused", "code": code, "message": message, "retryable": retryable})
 }
 
 /// An update as one JSON object.
@@ -285,6 +346,59 @@ mod tests {
     #[test]
     fn nothing_that_is_told_steers_the_terminal() {
         assert_eq!(harmless("a\u{1b}[2Jb\u{202e}c\u{9b}d"), "a\u{fffd}[2Jb\u{fffd}c\u{fffd}d");
+    }
+
+    #[derive(Clone, Default)]
+    struct Shared(std::sync::Arc<parking_lot::Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().write(bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn job() -> JobId {
+        JobId::new(1, 1)
+    }
+
+    #[test]
+    fn talk_after_half_a_line_of_data_begins_a_line_of_its_own() {
+        for (shared, expected) in [(true, "hel\noops\nlo\nmore\n"), (false, "heloops\nlo\nmore\n")] {
+            let both = Shared::default();
+            let mut terminal = Terminal::new(Box::new(both.clone()), Box::new(both.clone()));
+            terminal.shared = shared;
+            terminal.data(b"hel").unwrap();
+            terminal.complain("oops");
+            terminal.data(b"lo\n").unwrap();
+            terminal.complain("more");
+            assert_eq!(String::from_utf8_lossy(&both.0.lock()), expected);
+        }
+    }
+
+    #[test]
+    fn progress_without_a_terminal_is_a_few_lines_and_the_last() {
+        let err = Shared::default();
+        let mut terminal = Terminal::new(Box::new(Shared::default()), Box::new(err.clone()));
+        for current in 1..=500 {
+            let payload = format!(
+                r#"{{"kind":"progress","ts":"2026-01-01T00:00:00Z","job_id":"{}",
+                    "body":{{"current":{current},"total":500,"units":"files"}}}}"#,
+                job()
+            );
+            let event = serde_json::from_str(&payload).unwrap();
+            terminal.update(job(), &JobUpdate::Event(JobEvent { position: current, event })).unwrap();
+        }
+        terminal.update(job(), &JobUpdate::Cut(crate::client::Cut::Closed)).unwrap();
+        let text = String::from_utf8(err.0.lock().clone()).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            (lines[0], lines[lines.len() - 1]),
+            ("[progress] 1/500 files", "[progress] 500/500 files")
+        );
+        assert!(lines.len() < 100, "{text}");
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub struct SubmitArgs {
     /// The agent's input: JSON, `@FILE`, or `-` for stdin
     #[arg(long, short, value_name = "JSON", allow_negative_numbers = true)]
     pub input: Option<String>,
-    /// Ask for a capability, as in `fs.read=/src/**` or `cost.budget=USD:1.00`; repeatable
+    /// Ask for a capability, as in `fs.read=/src/**`; repeatable
     #[arg(long, value_name = "NS=PATTERN", value_parser = grant)]
     pub lease: Vec<(String, String)>,
     /// When the lease ends, as in 2030-01-01T00:00:00Z

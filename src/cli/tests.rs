@@ -236,8 +236,67 @@ async fn refusals_have_their_own_codes() {
     let (_held, interrupts) = mpsc::channel(1);
     let err = Buffer::default();
     let terminal = Terminal::new(Box::new(Buffer::default()), Box::new(err.clone()));
-    assert_eq!(bounded(run(cli, dial, terminal, Interrupts::from_channel(interrupts))).await, Exit::Cut);
+    let exit = bounded(run(cli, dial, terminal, Interrupts::from_channel(interrupts))).await;
+    assert_eq!(exit, Exit::Unreachable);
     assert!(err.text().contains("arcpd serve"), "{}", err.text());
+}
+
+#[tokio::test]
+async fn with_json_a_refusal_is_a_line_too() {
+    let (exit, out, err) = ran("submit echo --json", async |_, peer| {
+        let submit = peer.expect("job.submit").await;
+        peer.refuse(Some(&submit["id"]), "AGENT_NOT_AVAILABLE").await;
+    })
+    .await;
+    let line: Value = serde_json::from_str(&out).unwrap();
+    let expected =
+        json!({"type": "refused", "code": "AGENT_NOT_AVAILABLE", "message": "no", "retryable": false});
+    assert_eq!((exit, line), (Exit::Refused, expected));
+    assert!(err.contains("AGENT_NOT_AVAILABLE"), "{err}");
+}
+
+#[tokio::test]
+async fn a_job_that_a_restarted_daemon_does_not_know_is_to_be_submitted_again() {
+    let (command, mut server, ran) = command("submit echo", None);
+    let script = async {
+        let mut peer = server.greet(ALL).await;
+        peer.accept_job(job(1)).await;
+        peer.log(job(1), 1, 1).await;
+        ran.err.tells("[info] 1").await;
+        drop(peer);
+        let mut peer = server.accept().await;
+        peer.expect("session.resume").await;
+        peer.refuse(None, "RESUME_WINDOW_EXPIRED").await;
+        drop(peer);
+        let mut peer = server.greet(ALL).await;
+        let again = peer.expect("job.subscribe").await;
+        peer.refuse(Some(&again["id"]), "JOB_NOT_FOUND").await;
+        let close = peer.expect("session.close").await;
+        peer.send("session.closed", json!({"request_id": close["id"]})).await;
+    };
+    let (exit, ()) = bounded(async { tokio::join!(command, script) }).await;
+    let err = ran.err.text();
+    assert_eq!(exit, Exit::Refused);
+    assert!(err.contains("Submit it again") && !err.contains("arcpd watch"), "{err}");
+}
+
+#[tokio::test]
+async fn a_watch_that_comes_too_late_tells_the_end() {
+    for flag in ["--live", "--from 9"] {
+        let (exit, out, err) = ran(&format!("watch {} {flag}", job(1)), async |_, peer| {
+            for (from, replayed) in [(2, false), (1, true)] {
+                let subscribe = peer.expect("job.subscribe").await;
+                let payload = json!({"job_id": job(1), "request_id": subscribe["id"], "lease": {},
+                    "current_status": "timed_out", "agent": "echo@1", "subscribed_from": from,
+                    "replayed": replayed});
+                peer.send("job.subscribed", payload).await;
+            }
+            peer.numbered("job.error", 1, failure("timed_out", "TIMEOUT")).await;
+        })
+        .await;
+        assert_eq!((exit, out.as_str()), (Exit::TimedOut, ""));
+        assert!(err.starts_with(&format!("{}  echo@1  timed_out\n", job(1))), "{err}");
+    }
 }
 
 #[tokio::test]

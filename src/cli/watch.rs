@@ -7,6 +7,7 @@ use super::connect::{Connection, Interrupt};
 use super::exit::{Exit, Failure};
 use super::result::Sink;
 use crate::client::{CollectError, Collector, Cut, JobHandle, JobUpdate, Outcome, Since};
+use crate::wire::error::ErrorCode;
 use crate::wire::id::JobId;
 
 /// Follows a job until it has ended, across broken connections, and exits as the job did.
@@ -29,6 +30,10 @@ pub(super) async fn run(args: WatchArgs, context: &mut Context) -> Result<Exit, 
     let client = context.open(&args.connection).await?;
     let since = if args.live { Since::Now } else { Since::After(args.from) };
     let handle = context.unless_interrupted(client.subscribe(args.job, since)).await??;
+    if let Some(subscribed) = handle.subscribed() {
+        let head = format!("{}  {}  {}", args.job, handle.agent(), subscribed.current_status);
+        context.terminal.say(&head);
+    }
     let exit = follow(handle, &args.connection, Results::Inline, context).await?;
     if !matches!(exit, Exit::Interrupted | Exit::HungUp | Exit::Terminated) {
         context.close(client).await;
@@ -95,13 +100,25 @@ pub(super) async fn follow(
             }
             JobUpdate::Cut(cut) => {
                 let on = connection.paste(&format!("watch --from {position}"), job_id);
-                context.terminal.complain(&format!("{cut}\nthe job may still run; go on with:\n  {on}"));
+                context.terminal.complain(&format!("{cut}\n{}", after_cut(cut, &on)));
                 return Ok(cut.into());
             }
             JobUpdate::Event(_)
             | JobUpdate::Interrupted(_)
             | JobUpdate::Resumed(_)
             | JobUpdate::Missed { .. } => {}
+        }
+    }
+}
+
+/// What can be done about a cut.
+fn after_cut(cut: &Cut, on: &str) -> String {
+    match cut {
+        Cut::Refused(body) if body.code == ErrorCode::JobNotFound => {
+            "the daemon no longer knows this job: it was probably started again without keeping it. Submit it again".into()
+        }
+        Cut::Refused(_) | Cut::Closed | Cut::Lost(_) | Cut::ClosedByRuntime(_) | Cut::Protocol(_) => {
+            format!("the job may still run; go on with:\n  {on}")
         }
     }
 }

@@ -106,6 +106,14 @@ pub async fn connect(
         .unwrap_or_else(|_| Err(ConnectError::Timeout { address: target.address(), ms }))
 }
 
+/// Whether [`connect`] can make sense of a URL.
+///
+/// # Errors
+/// [`ConnectError::Url`] when it cannot.
+pub fn check_url(url: &str) -> Result<(), ConnectError> {
+    Target::parse(url).map(drop)
+}
+
 /// Reading the platform's roots takes a while and touches files.
 async fn trust(extra_ca: Option<&Path>) -> Result<Arc<ClientConfig>, ConnectError> {
     let extra_ca: Option<PathBuf> = extra_ca.map(Path::to_owned);
