@@ -21,14 +21,17 @@ use std::time::Duration;
 use crate::agent::AgentHost;
 use crate::agent::catalogue::{BadAgent, Catalogue};
 use crate::agent::demo;
-use crate::agent::in_process::{AgentError, Job, Outcome, in_process_with};
+use crate::agent::in_process::in_process_with;
+pub use crate::agent::in_process::{AgentError, Job, Outcome};
 use crate::auth::{Authenticator, NotAPrincipal, TokenEntry, hash};
 use crate::runtime::{Ambient, Daemon, Parts, Peer, System};
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
 use crate::transport::Transport;
 use crate::transport::memory::{MemoryTransport, pair};
-use crate::wire::limits::Limits;
+pub use crate::wire::error::ErrorCode;
+pub use crate::wire::limits::Limits;
+pub use crate::wire::session::Token;
 
 /// A runtime that cannot be built.
 #[derive(Debug, thiserror::Error)]

@@ -31,9 +31,14 @@ pub fn arcpd(home: &Path) -> Command {
 pub fn python(test: &str) -> bool {
     let found = Command::new("python3").arg("-c").arg("pass").status().is_ok_and(|status| status.success());
     if !found {
-        eprintln!("SKIPPED {test}: it needs python3, which is not here");
+        skipped(test, "it needs python3, which is not here");
     }
     found
+}
+
+/// Says that a test did nothing, and why. Unlike `eprintln!` this is shown although the test passes.
+pub fn skipped(test: &str, why: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
 }
 
 impl Daemon {

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
 
-use super::daemon::{Daemon, Ran, Wire, arcpd, python, root};
+use super::daemon::{Daemon, Ran, Wire, arcpd, python, root, skipped};
 
 #[test]
 fn submit_streams_events_and_exits_as_the_job_does() {
@@ -246,7 +246,7 @@ fn the_embedded_example_runs() {
     let example =
         std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("examples/embedded");
     if !example.exists() {
-        eprintln!("SKIPPED the_embedded_example_runs: `cargo test` builds it, this run did not");
+        skipped("the_embedded_example_runs", "`cargo test` builds the example, this run did not");
         return;
     }
     let ran = Ran::of(std::process::Command::new(example).output().unwrap());

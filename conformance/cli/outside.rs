@@ -100,7 +100,7 @@ fn a_port_that_is_taken_and_a_wrong_file_are_told() {
     let address = daemon.url.trim_start_matches("ws://").trim_end_matches("/arcp");
     let mut second = arcpd(daemon.home.path());
     let ran = Ran::of(second.args(["serve", "--listen", address, "--token", "a=b"]).output().unwrap());
-    assert!(ran.code == Some(8) && ran.err.contains(address), "{ran:?}");
+    assert!(ran.code == Some(8) && ran.err.contains(address) && ran.err.contains("--listen"), "{ran:?}");
     fs::write(daemon.home.path().join("arcpd.toml"), "[limits]\nframe_byte = 1\n").unwrap();
     let mut third = arcpd(daemon.home.path());
     let ran = Ran::of(third.args(["serve"]).output().unwrap());

@@ -62,8 +62,8 @@ pub struct TokenEntry {
 /// The one answer to a missing credential, an unknown scheme and a wrong token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "authentication is required: send auth {{\"scheme\": \"bearer\", \"token\": …}} with a token that this \
-     daemon's operator has given you"
+    "the bearer token is missing or not one that this daemon knows; send auth {{\"scheme\": \"bearer\", \
+     \"token\": …}} with a token that its operator has given you"
 )]
 pub struct Unauthenticated;
 

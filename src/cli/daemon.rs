@@ -54,7 +54,7 @@ pub enum StartError {
         problem: String,
     },
     /// The socket cannot be bound.
-    #[error(transparent)]
+    #[error("{0}{hint}", hint = taken(.0))]
     Bind(#[from] crate::http::BindError),
     /// The certificate or key cannot be used.
     #[error(transparent)]
@@ -62,6 +62,14 @@ pub enum StartError {
     /// A signal handler or the guard of children cannot be set up.
     #[error("cannot set up the process: {0}")]
     Process(#[from] std::io::Error),
+}
+
+/// What to do about an address that somebody else has.
+fn taken(error: &crate::http::BindError) -> &'static str {
+    if error.source.kind() != std::io::ErrorKind::AddrInUse {
+        return "";
+    }
+    "; is another arcpd running there? choose another address with --listen"
 }
 
 impl StartError {

@@ -17,7 +17,7 @@ pub struct ServeArgs {
     /// Read this file instead of searching for arcpd.toml [env: ARCPD_CONFIG]
     #[arg(long, value_name = "PATH")]
     pub config: Option<PathBuf>,
-    /// Where to listen; port 0 takes any free port [env: ARCPD_LISTEN]
+    /// Where to listen; port 0 takes any free port [default: 127.0.0.1:7878] [env: ARCPD_LISTEN]
     #[arg(long, value_name = "HOST:PORT")]
     pub listen: Option<String>,
     /// Where sessions and jobs are kept: memory or sqlite [env: ARCPD_STORE]
@@ -29,7 +29,8 @@ pub struct ServeArgs {
     /// What the sqlite store survives: full or process [env: ARCPD_DURABILITY]
     #[arg(long, value_name = "WHAT")]
     pub durability: Option<String>,
-    /// Offer the built-in demonstration agents [env: ARCPD_DEMO_AGENTS]
+    /// Offer the built-in demonstration agents: echo, ticker, chunker, spender, sleeper and failer
+    /// [env: ARCPD_DEMO_AGENTS]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub demo_agents: Option<String>,
     /// Accept this token for this name; may be repeated. Others on this machine can see it: prefer the environment

@@ -14,6 +14,7 @@ use super::event::ChunkEncoding;
 use super::id::{JobId, TraceId};
 use super::lease::{Lease, LeaseConstraints};
 use super::limits::Limits;
+use super::object::place;
 use super::time::Timestamp;
 
 /// The limits that an agent has to keep to.
@@ -209,6 +210,31 @@ pub enum DaemonMessage {
 #[error("the agent broke the port contract: {0}")]
 pub struct BrokenContract(pub String);
 
+/// Characters of a line that are shown when it is no message.
+const EXCERPT_CHARS: usize = 80;
+
+impl BrokenContract {
+    /// The same, with the number of the line on the agent's stdout.
+    #[must_use]
+    pub fn at_line(self, number: u64) -> Self {
+        BrokenContract(format!("line {number} of its stdout: {}", self.0))
+    }
+}
+
+/// A line that is no message at all is mostly a stray `print`.
+fn no_message(line: &[u8], why: &dyn std::fmt::Display) -> BrokenContract {
+    let mut chars = line.utf8_chunks().flat_map(|chunk| {
+        let wrong = chunk.invalid().iter().flat_map(|byte| std::ascii::escape_default(*byte)).map(char::from);
+        chunk.valid().chars().flat_map(char::escape_debug).chain(wrong)
+    });
+    let start: String = chars.by_ref().take(EXCERPT_CHARS).collect();
+    let more = if chars.next().is_some() { "…" } else { "" };
+    BrokenContract(format!(
+        "expected a JSON object with type and payload, got \"{start}\"{more} ({why}); debugging output belongs on \
+         stderr"
+    ))
+}
+
 impl AgentMessage {
     /// Reads one line.
     ///
@@ -222,15 +248,15 @@ impl AgentMessage {
             payload: &'a RawValue,
         }
         let text =
-            std::str::from_utf8(line).map_err(|e| BrokenContract(format!("a line is not UTF-8: {e}")))?;
+            std::str::from_utf8(line).map_err(|error| no_message(line, &format!("not UTF-8: {error}")))?;
         if super::frame::too_deep(line, limits.json_depth) {
             return Err(BrokenContract(format!(
                 "a line nests deeper than {} arrays and objects",
                 limits.json_depth
             )));
         }
-        let outer: Outer<'_> = serde_json::from_str(text)
-            .map_err(|e| BrokenContract(format!("expected a JSON object with type and payload: {e}")))?;
+        let outer: Outer<'_> =
+            serde_json::from_str(text).map_err(|error| no_message(line, &words(&error)))?;
         let payload = outer.payload;
         Ok(match outer.r#type.as_str() {
             "agent.hello" => AgentMessage::Hello(field(payload)?),
@@ -261,8 +287,18 @@ fn explicit_result(payload: &RawValue) -> Result<Option<Box<RawValue>>, BrokenCo
 
 fn field<'a, T: Deserialize<'a>>(payload: &'a RawValue) -> Result<T, BrokenContract> {
     let mut json = serde_json::Deserializer::from_str(payload.get());
-    serde_path_to_error::deserialize(&mut json)
-        .map_err(|error| BrokenContract(format!("payload.{}: {}", error.path(), error.inner())))
+    serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        BrokenContract(format!("{}: {}", place("payload", error.path()), words(error.inner())))
+    })
+}
+
+/// What is wrong with a line; where in it, is of no use: there is but one line.
+fn words(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.rsplit_once(" at line ") {
+        Some((words, _)) => words.into(),
+        None => text,
+    }
 }
 
 impl DaemonMessage {
@@ -304,6 +340,36 @@ mod tests {
             let line = format!(r#"{{"type":"job.result","payload":{payload}}}"#);
             let Ok(AgentMessage::Result(result)) = parse(&line) else { panic!("{line}") };
             assert_eq!(result.result.as_deref().map(RawValue::get), text);
+        }
+    }
+
+    #[test]
+    fn a_stray_print_is_shown_and_sent_to_stderr() {
+        for (line, names) in [
+            ("hello \"you\"\t", r#"got "hello \"you\"\t" ("#),
+            (&"é".repeat(90), &format!("\"{}\"… (", "é".repeat(80))),
+            ("", r#"got "" ("#),
+        ] {
+            let told = parse(line).unwrap_err();
+            assert!(told.contains(names) && told.contains("belongs on stderr"), "{told}");
+        }
+        let told = AgentMessage::parse(b"a\xffb", &Limits::default()).unwrap_err().at_line(7).to_string();
+        assert!(told.contains("line 7 of its stdout") && told.contains(r#""a\xffb" (not UTF-8"#), "{told}");
+    }
+
+    #[test]
+    fn the_place_of_a_mistake_is_a_path() {
+        for (line, told) in [
+            (r#"{"type":"job.event","payload":{"kind":"log"}}"#, "payload: missing field `body`"),
+            (r#"{"type":"job.error","payload":{"message":7}}"#, "payload.message: invalid type"),
+            (
+                r#"{"type":"agent.hello","payload":{"name":"a","versions":[1]}}"#,
+                "payload.versions[0]: invalid",
+            ),
+            (r#"{"type":"ping","payload":7}"#, "payload: invalid type"),
+        ] {
+            let got = parse(line).unwrap_err();
+            assert!(got.contains(told), "{got}");
         }
     }
 

@@ -12,6 +12,7 @@ use super::frame::too_deep;
 use super::id::TraceId;
 use super::limits::{ID_CHARS, Limits};
 use super::message::{ClientMessage, Request, RequestKind, ServerMessage};
+use super::object::place;
 use super::session::{Close, Resume};
 
 /// Longest message of a refusal, and longest reason of a client's that is kept and comes back, in characters.
@@ -199,11 +200,8 @@ fn typed<'a, T: Deserialize<'a>>(payload: &'a str) -> Result<T, String> {
     // The plain parse is the fast path; the path to the wrong field is looked for only when there is one.
     serde_json::from_str(payload).or_else(|_| {
         let mut json = serde_json::Deserializer::from_str(payload);
-        serde_path_to_error::deserialize(&mut json).map_err(|error| {
-            let path = error.path().to_string();
-            let field = if path == "." { "payload".into() } else { format!("payload.{path}") };
-            format!("{field}: {}", error.inner())
-        })
+        serde_path_to_error::deserialize(&mut json)
+            .map_err(|error| format!("{}: {}", place("payload", error.path()), error.inner()))
     })
 }
 

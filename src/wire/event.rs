@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use super::error::ErrorBody;
 use super::feature::Feature;
 use super::id::{JobId, ResultId};
+use super::object::place;
 use super::time::Timestamp;
 
 /// What [`EventKind::parse`] knows, for schemas.
@@ -120,7 +121,7 @@ fn shape<'a, T: Deserialize<'a>>(body: &'a RawValue) -> Result<T, String> {
     serde_json::from_str(body.get()).or_else(|_| {
         let mut json = serde_json::Deserializer::from_str(body.get());
         serde_path_to_error::deserialize(&mut json)
-            .map_err(|error| format!("body.{}: {}", error.path(), error.inner()))
+            .map_err(|error| format!("{}: {}", place("body", error.path()), error.inner()))
     })
 }
 
@@ -313,7 +314,7 @@ mod tests {
             assert_eq!(check(kind, body), Ok(()), "{kind}");
         }
         for (kind, body, names) in [
-            ("log", r#"{"level":"info"}"#, "message"),
+            ("log", r#"{"level":"info"}"#, "body: missing field `message`"),
             ("progress", r#"{"current":-1}"#, "current"),
             ("progress", r#"{"current":"1"}"#, "current"),
             ("progress", r#"{"current":1,"total":-2}"#, "body.total"),

@@ -46,18 +46,27 @@ pub struct Lines {
     scanned: usize,
     max: usize,
     dropping: bool,
+    /// Line ends that were passed.
+    ends: u64,
+    /// The number of the line that was given out last, from 1.
+    number: u64,
 }
 
 impl Lines {
     /// Lines of at most `max` bytes.
     pub fn new(max: usize) -> Self {
-        Lines { buffer: BytesMut::new(), scanned: 0, max, dropping: false }
+        Lines { buffer: BytesMut::new(), scanned: 0, max, dropping: false, ends: 0, number: 0 }
     }
 
     /// Where to read more bytes into.
     pub fn buffer(&mut self) -> &mut BytesMut {
         self.buffer.reserve(8 * 1024);
         &mut self.buffer
+    }
+
+    /// The number of the line that was given out last, from 1; blank lines count.
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
     /// The next whole line, if there is one.
@@ -72,6 +81,8 @@ impl Lines {
             let mut line = self.buffer.split_to(end);
             self.buffer.advance(1);
             self.scanned = 0;
+            self.ends += 1;
+            self.number = self.ends;
             if std::mem::take(&mut self.dropping) {
                 continue;
             }
@@ -91,6 +102,7 @@ impl Lines {
     pub fn rest(&mut self) -> Option<Line> {
         let mut rest = self.buffer.split();
         self.scanned = 0;
+        self.number = self.ends + 1;
         if rest.last() == Some(&b'\r') {
             rest.truncate(rest.len() - 1);
         }
@@ -109,6 +121,7 @@ impl Lines {
         }
         self.buffer.clear();
         self.scanned = 0;
+        self.number = self.ends + 1;
         let first = !std::mem::replace(&mut self.dropping, true);
         first.then_some(Line::TooLong)
     }
@@ -141,6 +154,19 @@ mod tests {
         assert_eq!(whole, [text("ab"), text("cd"), text("ef")]);
         let pieces: Vec<&[u8]> = b"ab\r\n\n  \ncd\nef".chunks(1).collect();
         assert_eq!(lines(10, &pieces), whole);
+    }
+
+    #[test]
+    fn lines_are_numbered_as_an_editor_numbers_them() {
+        let mut lines = Lines::new(3);
+        lines.buffer().extend_from_slice(b"ab\n\n  \ncd\naaaaaa\nef\naaaa");
+        let mut numbers = Vec::new();
+        while lines.next_line().is_some() {
+            numbers.push(lines.number());
+        }
+        assert_eq!(numbers, [1, 4, 5, 6, 7]);
+        lines.buffer().extend_from_slice(b"a\nx");
+        assert_eq!((lines.next_line(), lines.rest(), lines.number()), (None, Some(text("x")), 8));
     }
 
     #[test]

@@ -43,6 +43,17 @@ where
     Ok(Option::<Wrapped<T>>::deserialize(deserializer)?.map(|wrapped| wrapped.0))
 }
 
+/// Where in an object something is wrong: the name of the object, and the path from there.
+pub(crate) fn place(object: &str, path: &serde_path_to_error::Path) -> String {
+    let path = path.to_string();
+    match path.as_str() {
+        // A missing field has no path of its own.
+        "." => object.into(),
+        _ if path.starts_with('[') => format!("{object}{path}"),
+        _ => format!("{object}.{path}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::job::Submit;

@@ -28,6 +28,9 @@ use crate::wire::limits::Limits;
 /// Variables of the daemon's own environment that every child gets.
 const PASSED: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "TMPDIR"];
 
+/// Where to look when an agent leaves without a word.
+const STDERR: &str = "; what it wrote to stderr is in the daemon's log";
+
 /// What to start for a job.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ChildCommand {
@@ -168,8 +171,8 @@ impl Attempt {
             Some(Over::Told | Over::Eof) if stopped => AttemptEnd::Stopped,
             Some(Over::Told) => AttemptEnd::Finished,
             Some(Over::Eof) => AttemptEnd::Lost(match by_itself {
-                Some(exit) => format!("{} without a result", exit.words()),
-                None => "closed its stdout without a result".into(),
+                Some(exit) => format!("{} without a result{STDERR}", exit.words()),
+                None => format!("closed its stdout without a result{STDERR}"),
             }),
         })
     }

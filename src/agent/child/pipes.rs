@@ -173,7 +173,8 @@ impl Stdout {
     }
 
     fn take(&mut self, line: &Line) -> Option<Said> {
-        let broken = |broken| Some(Said::Over(Over::Broken(broken)));
+        let number = self.lines.number();
+        let broken = |broken: BrokenContract| Some(Said::Over(Over::Broken(broken.at_line(number))));
         let line = match line {
             Line::Text(line) => line,
             Line::TooLong => {
@@ -200,13 +201,13 @@ impl Stdout {
             AgentMessage::Ping(Beat { nonce }) => {
                 return Some(match short(nonce, "payload.nonce") {
                     Ok(nonce) => Said::Reply(DaemonMessage::Pong(Beat { nonce })),
-                    Err(contract) => Said::Over(Over::Broken(contract)),
+                    Err(contract) => return broken(contract),
                 });
             }
             AgentMessage::Op(request) => {
                 return Some(match refusal(request) {
                     Ok(refusal) => Said::Reply(DaemonMessage::OpResult(refusal)),
-                    Err(contract) => Said::Over(Over::Broken(contract)),
+                    Err(contract) => return broken(contract),
                 });
             }
             // Nobody has pinged, and an answer too many does no harm.

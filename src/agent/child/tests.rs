@@ -79,7 +79,7 @@ async fn gone(port: &FakePort) {
 }
 
 fn lost(words: &str) -> AttemptEnd {
-    AttemptEnd::Lost(words.into())
+    AttemptEnd::Lost(format!("{words}; what it wrote to stderr is in the daemon's log"))
 }
 
 #[tokio::test]
@@ -123,7 +123,7 @@ async fn a_child_gets_its_job_and_a_scrubbed_environment() {
 async fn what_breaks_the_contract_ends_the_attempt_and_says_why() {
     let nonce = format!(r#"echo '{{"type":"ping","payload":{{"nonce":"{}"}}}}'"#, "n".repeat(129));
     for (script, names) in [
-        ("echo hello", "JSON object"),
+        ("echo hello", "line 1 of its stdout: expected a JSON object with type and payload, got \"hello\""),
         (r"printf '\377\n'", "UTF-8"),
         ("echo '[]'", "JSON object"),
         (r#"echo '{"type":"job.fly","payload":{}}'"#, "job.fly"),
@@ -366,7 +366,7 @@ async fn a_closed_port_ends_the_group() {
     let contract = BrokenContract("body.level: no".into());
     for (closed, end) in [
         (PortClosed::Ended, AttemptEnd::Stopped),
-        (PortClosed::Broken(contract.clone()), AttemptEnd::Broken(contract)),
+        (PortClosed::Broken(contract.clone()), AttemptEnd::Broken(contract.at_line(1))),
     ] {
         let port = FakePort::open();
         port.close(closed);

@@ -16,7 +16,7 @@ const BYTES_PERIOD: usize = 251;
 const TEXT_PERIOD: usize = 26;
 
 #[derive(Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 struct Input {
     chunks: usize,
     chunk_bytes: usize,

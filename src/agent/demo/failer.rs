@@ -9,7 +9,7 @@ use crate::wire::error::ErrorCode;
 const AFTER_EVENTS: u64 = 1_000_000;
 
 #[derive(Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 struct Input {
     code: ErrorCode,
     message: String,

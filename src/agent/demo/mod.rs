@@ -1,8 +1,8 @@
 //! The demo agents: small agents that the conformance suite, examples and first steps can rely on.
 //!
-//! Each follows the contract in the docs to the letter, so that other runtimes can host the same ones. Without input,
-//! or with null or `{}`, they take their defaults; input of the wrong type or beyond a bound ends the job with
-//! `INVALID_REQUEST`.
+//! Each follows the contract in `docs/demo-agents.md` to the letter, so that other runtimes can host the same ones.
+//! Without input, or with null or `{}`, they take their defaults; an unknown field, or a value of the wrong type or
+//! beyond a bound, ends the job with `INVALID_REQUEST`.
 
 mod chunker;
 mod failer;

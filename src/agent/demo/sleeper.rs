@@ -11,7 +11,7 @@ use crate::agent::in_process::{AgentError, Job, Outcome};
 const MS: u64 = 86_400_000;
 
 #[derive(Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 struct Input {
     ms: u64,
 }

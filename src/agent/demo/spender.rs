@@ -13,7 +13,7 @@ const CALLS: u64 = 100_000;
 const AMOUNT_CHARS: usize = 32;
 
 #[derive(Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 struct Input {
     calls: u64,
     /// Money stays the decimal text that the client wrote.

@@ -40,7 +40,7 @@ fn the_inventory_is_the_contracts() {
 
 #[tokio::test]
 async fn without_input_the_defaults_are_taken() {
-    for input in ["null", "{}", r#"{"unknown":1}"#] {
+    for input in ["null", "{}"] {
         assert_eq!(result("ticker", input).await, json!({ "ticks": 3 }));
         assert_eq!(result("sleeper", input).await, json!({ "slept_ms": 100 }));
         assert_eq!(result("spender", input).await, json!({ "calls_made": 10, "exhausted": false }));
@@ -48,6 +48,25 @@ async fn without_input_the_defaults_are_taken() {
         assert_eq!((failed.len(), &failed[0].1["code"]), (1, &json!("INTERNAL_ERROR")));
         assert_eq!(told("chunker", input).await.len(), 4);
     }
+}
+
+#[tokio::test]
+async fn every_field_of_the_contract_is_known_and_in_the_docs() {
+    let docs = include_str!("../../../docs/demo-agents.md");
+    for (agent, input) in [
+        ("ticker", r#"{"count":1,"interval_ms":1,"size":1}"#),
+        ("chunker", r#"{"chunks":1,"chunk_bytes":1,"encoding":"utf8"}"#),
+        ("spender", r#"{"calls":1,"usd_per_call":0.3}"#),
+        ("sleeper", r#"{"ms":1}"#),
+        ("failer", r#"{"code":"CANCELLED","message":"m","retryable":false,"after_events":1}"#),
+    ] {
+        let told = told(agent, input).await;
+        assert!(told.last().unwrap().1["code"] != "INVALID_REQUEST", "{agent}: {told:?}");
+        let row = docs.lines().find(|line| line.starts_with(&format!("| `{agent}` "))).unwrap();
+        let fields: serde_json::Map<String, Value> = serde_json::from_str(input).unwrap();
+        assert!(fields.keys().all(|field| row.contains(&format!("`{field}`"))), "{row}");
+    }
+    assert!(docs.contains("| `echo` "));
 }
 
 #[tokio::test]
@@ -131,6 +150,11 @@ async fn wrong_input_is_refused_by_field() {
         ("ticker", r#"{"size":524289}"#, "input.size"),
         ("ticker", "[1]", "input"),
         ("ticker", "7", "input"),
+        ("ticker", r#"{"conut":1}"#, "unknown field `conut`, expected one of `count`, `interval_ms`, `size`"),
+        ("chunker", r#"{"chunk":1}"#, "expected one of `chunks`, `chunk_bytes`, `encoding`"),
+        ("sleeper", r#"{"s":1}"#, "expected `ms`"),
+        ("spender", r#"{"call":1}"#, "expected `calls` or `usd_per_call`"),
+        ("failer", r#"{"why":1}"#, "expected one of `code`, `message`, `retryable`, `after_events`"),
         ("chunker", r#"{"chunks":0}"#, "input.chunks"),
         ("chunker", r#"{"chunk_bytes":99999999999}"#, "input.chunk_bytes"),
         ("chunker", r#"{"encoding":"rot13"}"#, "input.encoding"),

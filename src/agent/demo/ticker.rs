@@ -13,7 +13,7 @@ const INTERVAL_MS: u64 = 3_600_000;
 const SIZE: usize = 524_288;
 
 #[derive(Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 struct Input {
     count: u64,
     interval_ms: u64,

@@ -19,6 +19,7 @@ use crate::wire::event::ChunkEncoding;
 use crate::wire::id::{JobId, TraceId};
 use crate::wire::lease::{Lease, LeaseConstraints};
 use crate::wire::limits::Limits;
+use crate::wire::object::place;
 use crate::wire::time::Timestamp;
 
 /// One attempt of a job. Cheap to clone, so that parts of an agent's work can tell what they do.
@@ -79,9 +80,7 @@ impl Job {
     pub fn input<T: DeserializeOwned>(&self) -> Result<T, AgentError> {
         let mut json = serde_json::Deserializer::from_str(self.0.start.input.get());
         serde_path_to_error::deserialize(&mut json).map_err(|error| {
-            let path = error.path().to_string();
-            let field = if path == "." { String::new() } else { format!(".{path}") };
-            AgentError::invalid(format!("input{field}: {}", error.inner()))
+            AgentError::invalid(format!("{}: {}", place("input", error.path()), error.inner()))
         })
     }
 
