@@ -242,6 +242,36 @@ fn the_agent_of_the_readme_works_as_the_readme_says() {
 }
 
 #[test]
+fn the_agents_of_the_agent_port_page_can_be_cancelled() {
+    let page = fs::read_to_string(root().join("docs/agent-port.md")).unwrap();
+    for (program, name) in [("python3", "countdown.py"), ("sh", "countdown.sh")] {
+        let script = root().join("examples/agents").join(name);
+        let text = fs::read_to_string(&script).unwrap();
+        assert!(page.contains(text.trim_end()), "the page shows {name} as it is");
+        if program == "python3" && !python("the_agents_of_the_agent_port_page_can_be_cancelled") {
+            continue;
+        }
+        let config = format!(
+            "[[agents]]\nname = \"countdown\"\nversion = \"1.0.0\"\ncommand = [\"{program}\", {:?}]\n",
+            script.to_str().unwrap()
+        );
+        let daemon = Daemon::with(&["--token", "alice=tok-a"], &config);
+        let ran = daemon.run(&["submit", "countdown", "--input", "{\"from\":1}"]);
+        assert_eq!((ran.code, ran.out.contains("counted")), (Some(0), true), "{ran:?}");
+        assert!(ran.err.contains("[progress] 0/1 1 to go"), "{}", ran.err);
+        let mut submit = daemon.client(&["submit", "countdown", "--input", "{\"from\":600}", "--json"]);
+        let mut child = submit.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let accepted: serde_json::Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        assert!(lines.next().unwrap().unwrap().contains("progress"));
+        let cancelled = daemon.run(&["cancel", accepted["job_id"].as_str().unwrap(), "--wait"]);
+        assert_eq!(cancelled.code, Some(0), "{cancelled:?}");
+        assert!(lines.by_ref().all(|line| line.is_ok()));
+        assert_eq!(child.wait().unwrap().code(), Some(3), "{name}");
+    }
+}
+
+#[test]
 fn the_embedded_example_runs() {
     let example =
         std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("examples/embedded");
@@ -251,5 +281,12 @@ fn the_embedded_example_runs() {
     }
     let ran = Ran::of(std::process::Command::new(example).output().unwrap());
     assert_eq!(ran.code, Some(0), "{ran:?}");
-    assert!(ran.out.contains("result") && ran.out.contains("counted"), "{}", ran.out);
+    for told in [
+        "progress {\"current\":3,\"total\":3,",
+        "result {\"counted\":3}",
+        "error: INVALID_REQUEST: input",
+        "cancelled: CANCELLED: cancelled: that is enough",
+    ] {
+        assert!(ran.out.contains(told), "{told}: {}", ran.out);
+    }
 }

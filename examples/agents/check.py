@@ -368,6 +368,33 @@ def check_hello(agent, options):
     check(name + ": is refused", messages and messages[-1]["payload"].get("code") == "INVALID_REQUEST", messages)
 
 
+def check_countdown(agent, options):
+    name = os.path.basename(agent)
+    run = lambda job_input: Run(agent, job_input, tempfile.gettempdir(), options.sh)
+    for job_input, total in (({"from": 2}, 2), ({"from": 0}, 0)):
+        job = run(job_input).end()
+        messages, _ = verify(name, job)
+        kinds = [message["payload"].get("kind", message["type"]) for message in messages]
+        check(name + ": counts", kinds == ["progress"] * total + ["job.result"], kinds)
+        check(name + ": says so", messages and messages[-1]["payload"].get("result") == {"counted": total}, messages)
+        check(name + ": exits well", job.code == 0 and not job.stderr and not job.left_over, (job.code, job.stderr))
+    for job_input in ({"from": "x"}, {"from": -1}):
+        messages, _ = verify(name, run(job_input).end())
+        code = messages and messages[-1]["payload"].get("code")
+        check("%s, %s: is refused" % (name, job_input), code == "INVALID_REQUEST", messages)
+    job = run(None)
+    check(name + ": gets there", job.wait_for(b"progress", 10))
+    job.send("ping", nonce="n-1")
+    check(name + ": answers a ping", job.wait_for(b'"n-1"', 5))
+    started = time.monotonic()
+    job.send("job.cancel", reason="enough", deadline="2030-01-01T00:00:00Z")
+    messages, _ = verify(name, job.end())
+    check(name + ": ends with CANCELLED", messages[-1]["payload"].get("code") == "CANCELLED", messages)
+    check(name + ": at once", job.last_line_at - started < 0.9, job.last_line_at - started)
+    check(name + ": exits well after a cancel", job.code == 0 and not job.stderr and not job.left_over,
+          (job.code, job.stderr, job.left_over))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("agent", nargs="?", help="an executable; without it, all checks of the agents here")
@@ -384,7 +411,8 @@ def main():
         sys.stderr.write(job.stderr)
         verify(os.path.basename(options.agent), job)
     else:
-        for name, checks in (("hello.py", check_hello), ("tree_report.py", check_tree_report),
+        for name, checks in (("hello.py", check_hello), ("countdown.py", check_countdown),
+                             ("countdown.sh", check_countdown), ("tree_report.py", check_tree_report),
                              ("tree_report.sh", check_tree_report)):
             if options.only in name:
                 checks(os.path.join(HERE, name), options)

@@ -13,7 +13,7 @@ def send(type_, **payload):
     with output:  # two threads write; the one that ends the job never gives the lock back
         print(json.dumps({"type": type_, "payload": payload}, ensure_ascii=False), flush=True)
         if type_ in ("job.result", "job.error"):
-            os._exit(0)
+            os._exit(0)  # not sys.exit(): listen() is blocked in sys.stdin, and CPython aborts over that
 
 def event(kind, **body): send("job.event", kind=kind, body=body)
 def fail(code, message): send("job.error", code=code, message=message, retryable=False)
