@@ -194,6 +194,12 @@ impl Builder {
         self
     }
 
+    /// Everything for which [`start`](Self::start) would refuse to start, without starting anything.
+    pub fn problems(self) -> Vec<BuildError> {
+        let (_, bad) = catalogue(self.demo_agents, self.agents, self.defaults, &Arc::new(self.limits));
+        self.wrong.into_iter().chain(bad.into_iter().map(BuildError::from)).collect()
+    }
+
     /// Starts the runtime. Needs a tokio runtime around it.
     ///
     /// # Errors
@@ -203,15 +209,9 @@ impl Builder {
             return Err(wrong);
         }
         let limits = Arc::new(self.limits);
-        let mut catalogue = Catalogue::default();
-        if self.demo_agents {
-            demo::register(&mut catalogue, &limits)?;
-        }
-        for (agent, make) in self.agents {
-            catalogue.register(&agent, make(&limits))?;
-        }
-        for (name, version) in self.defaults {
-            catalogue.set_default(&name, &version)?;
+        let (catalogue, bad) = catalogue(self.demo_agents, self.agents, self.defaults, &limits);
+        if let Some(bad) = bad.into_iter().next() {
+            return Err(bad.into());
         }
         let store = self.store.unwrap_or_else(|| Arc::new(MemoryStore::new(limits.store_bytes)));
         let daemon = Daemon::start(Parts {
@@ -225,4 +225,25 @@ impl Builder {
         });
         Ok(Runtime { daemon })
     }
+}
+
+/// Registers everything; also tells what cannot be.
+fn catalogue(
+    demo_agents: bool,
+    agents: Vec<(String, MakeHost)>,
+    defaults: Vec<(String, String)>,
+    limits: &Arc<Limits>,
+) -> (Catalogue, Vec<BadAgent>) {
+    let mut catalogue = Catalogue::default();
+    let mut bad = Vec::new();
+    if demo_agents {
+        bad.extend(demo::register(&mut catalogue, limits).err());
+    }
+    for (agent, make) in agents {
+        bad.extend(catalogue.register(&agent, make(limits)).err());
+    }
+    for (name, version) in defaults {
+        bad.extend(catalogue.set_default(&name, &version).err());
+    }
+    (catalogue, bad)
 }

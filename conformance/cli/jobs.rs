@@ -259,12 +259,14 @@ fn the_agents_of_the_agent_port_page_can_be_cancelled() {
         let ran = daemon.run(&["submit", "countdown", "--input", "{\"from\":1}"]);
         assert_eq!((ran.code, ran.out.contains("counted")), (Some(0), true), "{ran:?}");
         assert!(ran.err.contains("[progress] 0/1 1 to go"), "{}", ran.err);
-        let mut submit = daemon.client(&["submit", "countdown", "--input", "{\"from\":600}", "--json"]);
-        let mut child = submit.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        // Another session may cancel it, once the one that submitted it is closed.
+        let job =
+            daemon.run(&["submit", "countdown", "--input", "{\"from\":600}", "--detach", "--quiet"]).out;
+        let mut watch = daemon.client(&["watch", job.trim(), "--json"]);
+        let mut child = watch.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let accepted: serde_json::Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
         assert!(lines.next().unwrap().unwrap().contains("progress"));
-        let cancelled = daemon.run(&["cancel", accepted["job_id"].as_str().unwrap(), "--wait"]);
+        let cancelled = daemon.run(&["cancel", job.trim(), "--wait"]);
         assert_eq!(cancelled.code, Some(0), "{cancelled:?}");
         assert!(lines.by_ref().all(|line| line.is_ok()));
         assert_eq!(child.wait().unwrap().code(), Some(3), "{name}");

@@ -3,13 +3,18 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::daemon::{self, StartError};
 use super::exit::Exit;
+use crate::agent::catalogue::BadAgent;
+use crate::auth::token_file::read_token_file;
 use crate::config::load::Search;
 use crate::config::{AgentConfig, Config, Environment, Loaded, ServeArgs, Setting, Source, TlsFiles, load};
+use crate::embed::BuildError;
+use crate::transport::tls;
 
 /// Characters of a key or value up to which the table is kept aligned.
 const COLUMN_CHARS: usize = 48;
@@ -59,7 +64,10 @@ fn examine(loaded: Loaded, environment: &Environment) -> Report {
         Ok(resolved) => {
             report.settings = resolved.provenance.0;
             report.warnings = resolved.warnings.into_iter().map(|warning| warning.0).collect();
+            report.warnings.extend(daemon::no_agents(&resolved.config).map(String::from));
             look_at_files(&resolved.config, &mut report);
+            look_at_token(&resolved.config, &mut report.errors);
+            look_at_catalogue(&resolved.config, &mut report);
             look_at_agents(&resolved.config, environment, &mut report.warnings);
         }
         Err(errors) => {
@@ -73,6 +81,7 @@ fn examine(loaded: Loaded, environment: &Environment) -> Report {
 
 fn look_at_files(config: &Config, report: &mut Report) {
     let Some(TlsFiles { certificate, key }) = &config.tls else { return };
+    let before = report.errors.len();
     for (name, path) in [("server.tls_certificate", certificate), ("server.tls_key", key)] {
         // A pipe is not opened: that waits for a writer.
         let readable =
@@ -85,6 +94,51 @@ fn look_at_files(config: &Config, report: &mut Report) {
         let setting = report.settings.iter().find(|setting| setting.key == name);
         report.errors.push(Problem { place: setting.map(|setting| setting.source.clone()), text });
     }
+    if report.errors.len() == before
+        && let Err(error) = tls::server_config(certificate, key)
+    {
+        report.errors.push(Problem { place: None, text: error.to_string() });
+    }
+}
+
+/// The token that a daemon without configured tokens makes for itself, or has made.
+fn look_at_token(config: &Config, errors: &mut Vec<Problem>) {
+    if !config.tokens.is_empty() {
+        return;
+    }
+    let text = match config.token_file.as_deref() {
+        None => StartError::NoTokenFile.to_string(),
+        Some(path) if path.exists() => match read_token_file(path) {
+            Ok(_) => return,
+            Err(error) => error.to_string(),
+        },
+        Some(_) => return,
+    };
+    errors.push(Problem { place: None, text });
+}
+
+/// Registers the agents as a daemon would.
+fn look_at_catalogue(config: &Config, report: &mut Report) {
+    let problems = match daemon::builder(config, None) {
+        Ok(builder) => builder.problems(),
+        Err(error) => {
+            return report.errors.push(Problem { place: None, text: error.to_string() });
+        }
+    };
+    for problem in problems {
+        let BuildError::Agent(BadAgent::Twice(agent)) = &problem else {
+            report.errors.push(Problem { place: None, text: problem.to_string() });
+            continue;
+        };
+        let key = config.agents.iter().position(|other| other.agent == *agent);
+        let key = key.map(|index| format!("agents[{index}].name"));
+        let setting = report.settings.iter().find(|setting| Some(&setting.key) == key.as_ref());
+        let mut text = problem.to_string();
+        if config.demo_agents {
+            text.push_str("; a demo agent has that name (--demo-agents)");
+        }
+        report.errors.push(Problem { place: setting.map(|setting| setting.source.clone()), text });
+    }
 }
 
 fn look_at_agents(config: &Config, environment: &Environment, warnings: &mut Vec<String>) {
@@ -92,24 +146,45 @@ fn look_at_agents(config: &Config, environment: &Environment, warnings: &mut Vec
     for agent in &config.agents {
         if !agent.dir.is_dir() {
             warnings.push(format!("agent {}: dir {} is not a directory", agent.agent, agent.dir.display()));
-        } else if !can_start(agent, path) {
-            let program = &agent.program;
-            let place = if program.contains('/') { agent.dir.display().to_string() } else { "PATH".into() };
-            warnings.push(format!("agent {}: there is no program {program:?} in {place}", agent.agent));
+            continue;
         }
+        let missing = cannot_start(agent, path).into_iter().chain(missing_arguments(agent));
+        warnings.extend(missing.map(|text| format!("agent {}: {text}", agent.agent)));
     }
 }
 
-fn can_start(agent: &AgentConfig, path: &str) -> bool {
-    if agent.program.contains('/') {
-        return is_program(&agent.dir.join(&agent.program));
+/// Why an agent's program cannot be started, if that can be seen from here.
+fn cannot_start(agent: &AgentConfig, path: &str) -> Option<String> {
+    let program = &agent.program;
+    let (places, name) = if program.contains('/') {
+        (vec![agent.dir.clone()], agent.dir.display().to_string())
+    } else {
+        (std::env::split_paths(path).collect(), "PATH".into())
+    };
+    let there: Vec<PathBuf> =
+        places.iter().map(|place| place.join(program)).filter(|path| path.is_file()).collect();
+    match there.first() {
+        None => Some(format!("there is no program {program:?} in {name}")),
+        Some(_) if there.iter().any(|path| is_executable(path)) => None,
+        Some(first) => Some(format!("{} is not executable (chmod +x)", first.display())),
     }
-    std::env::split_paths(path).any(|directory| is_program(&directory.join(&agent.program)))
 }
 
-fn is_program(path: &Path) -> bool {
+fn is_executable(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
-    fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o111 != 0)
+}
+
+/// Arguments that look like files and are none.
+fn missing_arguments(agent: &AgentConfig) -> impl Iterator<Item = String> {
+    let is_path = |argument: &&String| {
+        let script = [".py", ".sh", ".js"].iter().any(|end| argument.ends_with(end));
+        let text =
+            argument.starts_with('-') || argument.contains("://") || argument.contains(char::is_whitespace);
+        (script || argument.contains('/')) && !text
+    };
+    let missing = agent.arguments.iter().filter(is_path).filter(|path| !agent.dir.join(path).exists());
+    missing.map(|argument| format!("its argument {argument:?} names nothing in {}", agent.dir.display()))
 }
 
 fn write_table(report: &Report, out: &mut dyn Write) -> io::Result<()> {
@@ -152,7 +227,7 @@ fn write_json(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         json!({ "path": path, "why": place.why, "state": state(&report.search, index) })
     });
     let settings = report.settings.iter().map(
-        |Setting { key, value, source }| json!({ "key": key, "value": value, "source": source_json(source) }),
+        |Setting { key, value, source }| json!({ "key": key, "value": typed(value), "source": source_json(source) }),
     );
     let errors = report
         .errors
@@ -166,6 +241,19 @@ fn write_json(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         "errors": errors.collect::<Vec<_>>(),
     });
     writeln!(out, "{whole:#}")
+}
+
+/// A value that is shown as it would stand in the file, as JSON; nothing where there is none.
+fn typed(shown: &str) -> Value {
+    if shown == "(none)" {
+        return Value::Null;
+    }
+    let read = |text: &str| toml::from_str::<Value>(&format!("value = {text}")).ok();
+    let hidden = || read(&shown.replace("(hidden)", "\"(hidden)\""));
+    match read(shown).or_else(hidden) {
+        Some(mut table) => table["value"].take(),
+        None => shown.into(),
+    }
 }
 
 fn source_json(source: &Source) -> Value {
@@ -216,7 +304,8 @@ mod tests {
 
     fn check(flags: &[&str], vars: &[(&str, &str)]) -> Ran {
         let args = Command::parse_from(std::iter::once("check").chain(flags.iter().copied())).check;
-        let vars = vars.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        let vars = [("HOME", "/nowhere")].iter().chain(vars);
+        let vars = vars.map(|(name, value)| (OsString::from(name), OsString::from(value)));
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let code = run(&args, &vars.collect(), &mut out, &mut err);
         Ran { code, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap() }
@@ -233,7 +322,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = file(&directory, "[server]\nheartbeat_interval_sec = 5\n");
         let path = path.to_str().unwrap();
-        let ran = check(&["--log-level=debug"], &[("ARCPD_CONFIG", path), ("ARCPD_TOKENS", "alice=tok-a")]);
+        let ran = check(
+            &["--log-level=debug", "--demo-agents"],
+            &[("ARCPD_CONFIG", path), ("ARCPD_TOKENS", "alice=tok-a")],
+        );
         assert_eq!((ran.code, &*ran.err), (Exit::Success, ""), "{}", ran.out);
         assert!(ran.out.starts_with(&format!("configuration file: {path}\n")), "{}", ran.out);
         assert!(ran.out.contains(&format!("  {path}  (ARCPD_CONFIG; used)\n")), "{}", ran.out);
@@ -274,9 +366,9 @@ mod tests {
         let lines: Vec<_> = ran.err.lines().collect();
         assert_eq!(lines.len(), 3, "{}", ran.err);
         assert!(lines[0].starts_with(&format!("error: file {path} line 2: server.listen: ")), "{}", ran.err);
-        assert!(lines[1].starts_with("error: flag --store: store.kind: "), "{}", ran.err);
+        assert!(lines[2].starts_with("error: flag --store: store.kind: "), "{}", ran.err);
         assert!(
-            lines[2].starts_with(&format!("error: file {path} line 4: limits.connections: ")),
+            lines[1].starts_with(&format!("error: file {path} line 4: limits.connections: ")),
             "{}",
             ran.err
         );
@@ -340,6 +432,75 @@ mod tests {
     }
 
     #[test]
+    fn what_serve_refuses_is_refused_with_its_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let agent = "[[agents]]\nname = \"ECHO\"\nversion = \"1.0.0\"\ncommand = [\"sh\"]\n";
+        let both = agent.replace("ECHO", "echo") + &agent.replace("ECHO", "ticker");
+        let path = file(&directory, &both);
+        let path = path.to_str().unwrap();
+        let vars = [("PATH", "/bin:/usr/bin")];
+        assert_eq!(check(&["--config", path], &vars).code, Exit::Success);
+        let ran = check(&["--config", path, "--demo-agents"], &vars);
+        assert_eq!(ran.code, Exit::Usage);
+        for (line, agent) in [(2, "echo@1.0.0"), (6, "ticker@1.0.0")] {
+            let told = format!("error: file {path} line {line}: cannot register the agent {agent} twice");
+            assert!(ran.err.contains(&told), "{told}: {}", ran.err);
+        }
+        let ran = check(&["--config", path, "--tls-certificate", path, "--tls-key", path], &vars);
+        assert!(ran.code == Exit::Usage && ran.err.contains("error: "), "{}", ran.err);
+        let ran = check(&["--config", path], &[("HOME", ""), ("PATH", "/bin:/usr/bin")]);
+        assert!(ran.code == Exit::Usage && ran.err.contains("no home directory"), "{}", ran.err);
+    }
+
+    #[test]
+    fn what_will_not_work_is_a_warning() {
+        let directory = tempfile::tempdir().unwrap();
+        let agent = |name: &str, command: &str| {
+            format!("[[agents]]\nname = \"{name}\"\nversion = \"1\"\ncommand = {command}\n")
+        };
+        fs::write(directory.path().join("there.py"), "").unwrap();
+        let text = [
+            agent(
+                "good",
+                r#"["sh", "-c", "cat /nowhere/x", "there.py", "--to=/nowhere", "x://y/z", "word"]"#,
+            ),
+            agent("script", r#"["sh", "agent.py", "sub/dir"]"#),
+            agent("plain", r#"["./there.py"]"#),
+        ];
+        let path = file(&directory, &text.concat());
+        let ran = check(&["--config", path.to_str().unwrap()], &[("PATH", "/bin:/usr/bin")]);
+        let lines: Vec<&str> = ran.err.lines().collect();
+        assert_eq!((ran.code, lines.len()), (Exit::Success, 3), "{}", ran.err);
+        assert!(
+            lines[0].contains("agent script@1: its argument \"agent.py\" names nothing in"),
+            "{}",
+            ran.err
+        );
+        assert!(lines[1].contains("\"sub/dir\""), "{}", ran.err);
+        assert!(lines[2].contains("there.py is not executable (chmod +x)"), "{}", ran.err);
+        let path = file(&directory, "");
+        let ran = check(&["--config", path.to_str().unwrap()], &[]);
+        assert!(ran.err.starts_with("warning: no agent is configured"), "{}", ran.err);
+    }
+
+    #[test]
+    fn values_have_their_types_in_json() {
+        for (shown, value) in [
+            ("5", json!(5)),
+            ("true", json!(true)),
+            ("\"a \\\"b\"", json!("a \"b")),
+            ("[\"sh\", \"x\"]", json!(["sh", "x"])),
+            ("[]", json!([])),
+            ("(none)", Value::Null),
+            ("(hidden)", json!("(hidden)")),
+            ("{\"A\" = (hidden), \"B\" = (hidden)}", json!({ "A": "(hidden)", "B": "(hidden)" })),
+            ("what is this", json!("what is this")),
+        ] {
+            assert_eq!(typed(shown), value, "{shown}");
+        }
+    }
+
+    #[test]
     fn the_json_report_has_everything() {
         let directory = tempfile::tempdir().unwrap();
         let path = file(&directory, "");
@@ -347,7 +508,7 @@ mod tests {
         let ran = check(&["--json", "--config", path, "--token=alice=tok-a"], &[]);
         let report: Value = serde_json::from_str(&ran.out).unwrap();
         assert_eq!((&report["file"], &report["searched"][0]["state"]), (&json!(path), &json!("used")));
-        assert_eq!(report["warnings"].as_array().unwrap().len(), 1);
+        assert_eq!(report["warnings"].as_array().unwrap().len(), 2);
         let settings = report["settings"].as_array().unwrap();
         let tokens = settings.iter().find(|setting| setting["key"] == "auth.tokens.alice").unwrap();
         assert_eq!(tokens["source"], json!({ "kind": "flag", "name": "--token" }));
@@ -371,7 +532,8 @@ mod tests {
             }
         }
         let directory = tempfile::tempdir().unwrap();
-        let serve = ServeArgs { config: Some(file(&directory, "")), ..ServeArgs::default() };
+        let tokens = vec![crate::wire::session::Token::new("alice=tok-a")];
+        let serve = ServeArgs { config: Some(file(&directory, "")), tokens, ..ServeArgs::default() };
         let args = CheckArgs { serve, json: false };
         assert_eq!(run(&args, &Environment::default(), &mut Vec::new(), &mut Vec::new()), Exit::Success);
         assert_eq!(run(&args, &Environment::default(), &mut Full, &mut Vec::new()), Exit::Usage);

@@ -103,6 +103,9 @@ pub fn configure(args: &ServeArgs) -> Result<Config, StartError> {
     for warning in warnings {
         tracing::warn!("{}", warning.0);
     }
+    if let Some(warning) = no_agents(&config) {
+        tracing::warn!("{warning}");
+    }
     tracing::info!(config = file.as_deref().unwrap_or("none; defaults, environment and flags"), "configured");
     Ok(config)
 }
@@ -124,6 +127,14 @@ pub fn own_token(config: &Config) -> Result<Option<FirstToken>, StartError> {
 /// # Errors
 /// [`StartError`] when an agent cannot be registered.
 pub fn start(config: &Config, own: Option<&FirstToken>) -> Result<Runtime, StartError> {
+    Ok(builder(config, own)?.start()?)
+}
+
+/// What [`start`] starts.
+///
+/// # Errors
+/// [`StartError`] when the guard of children cannot be set up.
+pub fn builder(config: &Config, own: Option<&FirstToken>) -> Result<Builder, StartError> {
     let limits = Arc::new(config.limits.clone());
     let mut builder = Runtime::builder()
         .store(store(config)?)
@@ -139,7 +150,15 @@ pub fn start(config: &Config, own: Option<&FirstToken>) -> Result<Runtime, Start
         let host = ChildHost::new(command(agent), limits.clone()).guarded(Guard::this_program()?);
         builder = register(builder, agent, host);
     }
-    Ok(builder.start()?)
+    Ok(builder)
+}
+
+/// A daemon without agents is of little use.
+pub fn no_agents(config: &Config) -> Option<&'static str> {
+    let none = config.agents.is_empty() && !config.demo_agents;
+    none.then_some(
+        "no agent is configured, so every submit will be refused: add [[agents]] to the file, or --demo-agents",
+    )
 }
 
 fn store(config: &Config) -> Result<Arc<dyn Store>, StartError> {

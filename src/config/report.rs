@@ -78,6 +78,19 @@ pub struct ConfigError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors(pub Vec<ConfigError>);
 
+impl ConfigErrors {
+    /// Those of the file by line, then those of the environment, then those of flags.
+    pub(super) fn sorted(mut errors: Vec<ConfigError>) -> Self {
+        errors.sort_by_key(|error| match error.place {
+            Source::Default => (0, 0),
+            Source::File { line, .. } => (1, line),
+            Source::Env(_) => (2, 0),
+            Source::Flag(_) => (3, 0),
+        });
+        ConfigErrors(errors)
+    }
+}
+
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, error) in self.0.iter().enumerate() {

@@ -80,7 +80,7 @@ pub fn resolve(
         Some(config) if resolver.errors.is_empty() => {
             Ok(Resolved { config, provenance: Provenance(resolver.settings), warnings: resolver.warnings })
         }
-        _ => Err(ConfigErrors(resolver.errors)),
+        _ => Err(ConfigErrors::sorted(resolver.errors)),
     }
 }
 
