@@ -69,6 +69,7 @@ fn examine(loaded: Loaded, environment: &Environment) -> Report {
             look_at_token(&resolved.config, &mut report.errors);
             look_at_catalogue(&resolved.config, &mut report);
             look_at_agents(&resolved.config, environment, &mut report.warnings);
+            report.errors.sort_by_key(|problem| problem.place.as_ref().map(Source::order));
         }
         Err(errors) => {
             let problem =
@@ -448,6 +449,9 @@ mod tests {
         }
         let ran = check(&["--config", path, "--tls-certificate", path, "--tls-key", path], &vars);
         assert!(ran.code == Exit::Usage && ran.err.contains("error: "), "{}", ran.err);
+        let ran = check(&["--config", path, "--demo-agents", "--tls-certificate=/", "--tls-key=/"], &vars);
+        let at = |text: &str| ran.err.find(text).unwrap();
+        assert!(at("line 2") < at("line 6") && at("line 6") < at("--tls-certificate"), "{}", ran.err);
         let ran = check(&["--config", path], &[("HOME", ""), ("PATH", "/bin:/usr/bin")]);
         assert!(ran.code == Exit::Usage && ran.err.contains("no home directory"), "{}", ran.err);
     }

@@ -21,6 +21,18 @@ pub enum Source {
     Flag(String),
 }
 
+impl Source {
+    /// The order in which mistakes are told: those of the file by line, those of the environment, those of flags.
+    pub(crate) fn order(&self) -> (u8, usize) {
+        match self {
+            Source::Default => (0, 0),
+            Source::File { line, .. } => (1, *line),
+            Source::Env(_) => (2, 0),
+            Source::Flag(_) => (3, 0),
+        }
+    }
+}
+
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -79,14 +91,9 @@ pub struct ConfigError {
 pub struct ConfigErrors(pub Vec<ConfigError>);
 
 impl ConfigErrors {
-    /// Those of the file by line, then those of the environment, then those of flags.
+    /// In the order of [`Source::order`].
     pub(super) fn sorted(mut errors: Vec<ConfigError>) -> Self {
-        errors.sort_by_key(|error| match error.place {
-            Source::Default => (0, 0),
-            Source::File { line, .. } => (1, line),
-            Source::Env(_) => (2, 0),
-            Source::Flag(_) => (3, 0),
-        });
+        errors.sort_by_key(|error| error.place.order());
         ConfigErrors(errors)
     }
 }

@@ -12,7 +12,7 @@ use super::frame::too_deep;
 use super::id::TraceId;
 use super::limits::{ID_CHARS, Limits};
 use super::message::{ClientMessage, Request, RequestKind, ServerMessage};
-use super::object::place;
+use super::object::wrong;
 use super::session::{Close, Resume};
 
 /// Longest message of a refusal, and longest reason of a client's that is kept and comes back, in characters.
@@ -200,8 +200,7 @@ fn typed<'a, T: Deserialize<'a>>(payload: &'a str) -> Result<T, String> {
     // The plain parse is the fast path; the path to the wrong field is looked for only when there is one.
     serde_json::from_str(payload).or_else(|_| {
         let mut json = serde_json::Deserializer::from_str(payload);
-        serde_path_to_error::deserialize(&mut json)
-            .map_err(|error| format!("{}: {}", place("payload", error.path()), error.inner()))
+        serde_path_to_error::deserialize(&mut json).map_err(|error| wrong("payload", &error))
     })
 }
 

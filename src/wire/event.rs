@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::error::ErrorBody;
 use super::feature::Feature;
 use super::id::{JobId, ResultId};
-use super::object::place;
+use super::object::wrong;
 use super::time::Timestamp;
 
 /// What [`EventKind::parse`] knows, for schemas.
@@ -120,8 +120,7 @@ fn shape<'a, T: Deserialize<'a>>(body: &'a RawValue) -> Result<T, String> {
     // The path to the wrong field is looked for only when there is one.
     serde_json::from_str(body.get()).or_else(|_| {
         let mut json = serde_json::Deserializer::from_str(body.get());
-        serde_path_to_error::deserialize(&mut json)
-            .map_err(|error| format!("{}: {}", place("body", error.path()), error.inner()))
+        serde_path_to_error::deserialize(&mut json).map_err(|error| wrong("body", &error))
     })
 }
 

@@ -43,14 +43,24 @@ where
     Ok(Option::<Wrapped<T>>::deserialize(deserializer)?.map(|wrapped| wrapped.0))
 }
 
-/// Where in an object something is wrong: the name of the object, and the path from there.
-pub(crate) fn place(object: &str, path: &serde_path_to_error::Path) -> String {
-    let path = path.to_string();
-    match path.as_str() {
+/// What is wrong with an object, beginning with the place: the object's name and the path from there.
+pub(crate) fn wrong(object: &str, error: &serde_path_to_error::Error<serde_json::Error>) -> String {
+    let path = error.path().to_string();
+    let dot = match path.as_str() {
         // A missing field has no path of its own.
-        "." => object.into(),
-        _ if path.starts_with('[') => format!("{object}{path}"),
-        _ => format!("{object}.{path}"),
+        "." => return format!("{object}: {}", words(error.inner())),
+        _ if path.starts_with('[') => "",
+        _ => ".",
+    };
+    format!("{object}{dot}{path}: {}", words(error.inner()))
+}
+
+/// An error without line and column: these count from where the parser began, which nobody else knows.
+pub(crate) fn words(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.rsplit_once(" at line ") {
+        Some((words, _)) => words.into(),
+        None => text,
     }
 }
 

@@ -19,7 +19,7 @@ use crate::wire::event::ChunkEncoding;
 use crate::wire::id::{JobId, TraceId};
 use crate::wire::lease::{Lease, LeaseConstraints};
 use crate::wire::limits::Limits;
-use crate::wire::object::place;
+use crate::wire::object::wrong;
 use crate::wire::time::Timestamp;
 
 /// One attempt of a job. Cheap to clone, so that parts of an agent's work can tell what they do.
@@ -79,9 +79,8 @@ impl Job {
     /// `INVALID_REQUEST` naming the field and what was expected, when the input is no `T`.
     pub fn input<T: DeserializeOwned>(&self) -> Result<T, AgentError> {
         let mut json = serde_json::Deserializer::from_str(self.0.start.input.get());
-        serde_path_to_error::deserialize(&mut json).map_err(|error| {
-            AgentError::invalid(format!("{}: {}", place("input", error.path()), error.inner()))
-        })
+        serde_path_to_error::deserialize(&mut json)
+            .map_err(|error| AgentError::invalid(wrong("input", &error)))
     }
 
     /// The input, or the default when it is null or there was none.
