@@ -133,15 +133,21 @@ fn check_tells_every_value_and_its_source() {
     assert!(!ran.out.contains("secret"), "{}", ran.out);
 }
 
+/// What the daemon's listener answers.
+fn ask(daemon: &Daemon, path: &str) -> String {
+    let address = daemon.url.trim_start_matches("ws://").trim_end_matches("/arcp");
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
 #[test]
 fn a_supervisor_can_ask_how_it_is() {
     let daemon = Daemon::start();
-    let address = daemon.url.trim_start_matches("ws://").trim_end_matches("/arcp").to_owned();
     for (path, status) in [("/healthz", "200"), ("/readyz", "200"), ("/nowhere", "404")] {
-        let mut stream = TcpStream::connect(&address).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
+        let answer = ask(&daemon, path);
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {answer}");
     }
 }
@@ -166,9 +172,9 @@ fn who_asks_twice_does_not_wait() {
     let daemon = Daemon::with(&["--token", "alice=tok-a"], &slow);
     let (_client, _reading, pid) = stubborn(&daemon);
     daemon.signal("TERM");
-    // The first one has been heard once new connections are refused.
-    let address = daemon.url.trim_start_matches("ws://").trim_end_matches("/arcp").to_owned();
-    while TcpStream::connect(&address).is_ok() {}
+    // The first one has been heard once the daemon is not ready any more.
+    while ask(&daemon, "/readyz").starts_with("HTTP/1.1 200") {}
+    assert!(ask(&daemon, "/readyz").contains("stopping"));
     daemon.signal("TERM");
     let (_, log) = daemon.wait();
     assert!(log.contains("asked twice"), "{log}");

@@ -22,7 +22,7 @@ async fn running_jobs_end_truthfully_for_everybody_who_watches() {
         let payload = &end["payload"];
         assert_eq!((&payload["code"], &payload["final_status"]), (&json!("INTERNAL_ERROR"), &json!("error")));
         assert_eq!(payload["retryable"], true);
-        assert_eq!(payload["message"], "the daemon stopped while the job was running; submit it again");
+        assert_eq!(payload["message"], "the daemon stopped before the job was done; submit it again");
         peer.ended().await;
     }
     assert_eq!(world.runtime.ready(), Err("the daemon is stopping".into()));

@@ -30,8 +30,9 @@ impl Health for Runtime {
 pub(super) async fn run(args: &ServeArgs, terminal: &mut Terminal) -> Result<(), StartError> {
     let config = daemon::configure(args)?;
     let own = daemon::own_token(&config)?;
-    let runtime = daemon::start(&config, own.as_ref())?;
+    // The address first: whoever cannot have it must not begin to do jobs.
     let listener = bind(&config).await?;
+    let runtime = daemon::start(&config, own.as_ref())?;
     let url = url_of(&config, listener.local_addr());
     // Whoever closed our stdout does not want to know; the daemon serves all the same.
     let _ = terminal.line(&format!("arcpd listening on {url}"));
@@ -42,12 +43,14 @@ pub(super) async fn run(args: &ServeArgs, terminal: &mut Terminal) -> Result<(),
     let stop = CancellationToken::new();
     let tracker = TaskTracker::new();
     let serving = listener.serve(accept(&runtime), Arc::new(runtime.clone()), tracker.clone(), stop.clone());
-    tokio::select! {
-        () = serving => {}
-        told = daemon::told_to_stop() => told?,
-    }
+    let serving = tokio::spawn(serving);
+    daemon::told_to_stop().await?;
+    // Meanwhile the listener goes on: `/readyz` says that the daemon is stopping, and so is whoever connects told.
+    let stopped = daemon::stop(&runtime).await;
     stop.cancel();
-    daemon::stop(&runtime).await?;
+    stopped?;
+    // It ends by itself now, and has nothing to say.
+    let _ = serving.await;
     tracing::info!("stopped");
     Ok(())
 }

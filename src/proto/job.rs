@@ -317,7 +317,7 @@ impl Job {
                 )
             }
             Why::ShuttingDown => {
-                let words = "the daemon stopped while the job was running; submit it again";
+                let words = "the daemon stopped before the job was done; submit it again";
                 (JobStatus::Error, ErrorBody::new(ErrorCode::InternalError, words))
             }
         };

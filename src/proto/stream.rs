@@ -334,11 +334,12 @@ impl Stream {
         Ok(())
     }
 
-    /// Frees the oldest numbers until the window holds. Only counts and bytes force it, never age (§6.5).
-    pub fn evict(&mut self, window: Window) {
-        self.release(self.newest.saturating_sub(window.events));
+    /// Frees the oldest numbers until the window holds, but none after `sent`: those are still on their way. Only
+    /// counts and bytes force it, never age (§6.5).
+    pub fn evict(&mut self, window: Window, sent: u64) {
+        self.release(self.newest.saturating_sub(window.events).min(sent));
         while self.bytes > window.bytes
-            && let Some(extent) = self.extents.front()
+            && let Some(extent) = self.extents.front().filter(|extent| extent.last_seq() <= sent)
         {
             self.release(extent.last_seq());
         }
@@ -465,7 +466,7 @@ mod tests {
             assert_eq!(stream.reaches(beyond, all), Err(OutOfReach { oldest: 5, newest: 10 }));
         }
         assert!(stream.ack(11).is_err());
-        stream.evict(Window { events: 2, bytes: usize::MAX });
+        stream.evict(Window { events: 2, bytes: usize::MAX }, u64::MAX);
         assert_eq!(stream.reaches(7, all), Err(OutOfReach { oldest: 9, newest: 10 }));
         assert_eq!(stream.after(8, 9).len(), 1);
     }
@@ -502,7 +503,7 @@ mod tests {
         for _ in 0..100 {
             stream.private(job(1), Bytes::from(vec![0; 1000]));
         }
-        stream.evict(Window { events: u64::MAX, bytes: 10_000 });
+        stream.evict(Window { events: u64::MAX, bytes: 10_000 }, u64::MAX);
         assert!(stream.bytes <= 10_000 && stream.released() > 85, "{}", stream.released());
     }
 }

@@ -18,7 +18,9 @@ impl Account {
     }
 
     pub(super) fn take(&self, bytes: u64) {
-        self.0.fetch_sub(bytes, Ordering::Relaxed);
+        // Never below nothing: an account that wrapped would shut its principal out.
+        let less = |held: u64| Some(held.saturating_sub(bytes));
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
     pub(super) fn bytes(&self) -> u64 {

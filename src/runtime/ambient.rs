@@ -1,6 +1,6 @@
 //! What comes from outside: time and chance.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Instant;
 
 use rand::RngExt as _;
 use time::OffsetDateTime;
@@ -19,18 +19,28 @@ pub trait Ambient: Send + Sync + 'static {
     fn secret(&self) -> [u8; 32];
 }
 
-/// The machine's clock and its cryptographic generator.
-#[derive(Debug, Default)]
+/// The machine's monotonic clock and its cryptographic generator.
+///
+/// Time is the wall clock's at the start and goes on with the monotonic clock, which the system keeps at the right
+/// rate but never sets (§14): a wall clock that is set ends no lease and stops no heartbeat. Time that the machine
+/// spends suspended does not count.
+#[derive(Debug)]
 pub struct System {
-    latest: AtomicI64,
+    wall: Timestamp,
+    start: Instant,
+}
+
+impl Default for System {
+    fn default() -> Self {
+        let nanos = OffsetDateTime::now_utc().unix_timestamp_nanos();
+        let wall = Timestamp::from_micros(i64::try_from(nanos / 1_000).unwrap_or(i64::MAX));
+        System { wall, start: Instant::now() }
+    }
 }
 
 impl Ambient for System {
     fn now(&self) -> Timestamp {
-        let nanos = OffsetDateTime::now_utc().unix_timestamp_nanos();
-        let micros = i64::try_from(nanos / 1_000).unwrap_or(i64::MAX);
-        // A clock that is set back stands still for us until it has caught up.
-        Timestamp::from_micros(self.latest.fetch_max(micros, Ordering::Relaxed).max(micros))
+        self.wall.plus(self.start.elapsed())
     }
 
     fn random(&self) -> u128 {

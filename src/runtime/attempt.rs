@@ -56,6 +56,13 @@ impl JobPort for Port {
 pub(super) async fn run(core: Arc<Core>, job: Arc<JobCell>, host: Arc<dyn AgentHost>) {
     let (stopper, mut stopped) = Stopper::new();
     if job.start(stopper, core.ambient.now()) {
+        if core.store.applied(job.ticket()).await.is_err() {
+            return finish(core, job).await;
+        }
+        if core.draining.is_cancelled() {
+            // Whoever stops the daemon may have looked for jobs just before this one was there.
+            job.shut_down(core.ambient.now());
+        }
         let port = Arc::new(Port { core: core.clone(), job: job.clone() });
         // A host that panics costs its own job.
         let (start, stop) = (order(&core, &job), stopped.clone());

@@ -18,7 +18,7 @@ use crate::proto::handshake::{self, Opening};
 use crate::proto::heartbeat::Heartbeat;
 use crate::proto::session::{Generation, Session, TokenHash};
 use crate::proto::stream::OutOfReach;
-use crate::store::{Batch, Op};
+use crate::store::{Full, Op, Ticket};
 use crate::transport::{CloseReason, Ended, FrameFault, FrameReader, Received, Transport};
 use crate::wire::agent_ref::AgentRef;
 use crate::wire::decode::{Undecodable, client_frame};
@@ -150,6 +150,10 @@ async fn open<R: FrameReader>(
             "the daemon is stopping; connect again later",
         )));
     }
+    if let Err(full @ Full::Failing { .. }) = core.store.admits() {
+        // A session that cannot be stored now would wait for its welcome without a word.
+        return Err(turn(requests::refusal(&full)));
+    }
     match handshake::open(request).map_err(turn)? {
         Opening::New { auth, client, features } => {
             let principal = authenticate(core, auth.as_ref()).map_err(turn)?;
@@ -200,7 +204,7 @@ async fn begin(
     let cell = SessionCell::new(session, core.store.clone(), core.limits.clone());
     core.registry.open(&cell, hash(&token), &core.limits)?;
     let opened = Op::SessionOpened { session: id, principal, features, token: hash(&token) };
-    store_then(core, opened).await?;
+    stored(core, cell.submit(vec![opened])).await?;
     Ok(welcome(core, cell, 1, token, dialect, 0))
 }
 
@@ -225,9 +229,10 @@ async fn go_on(
     follow_again(core, &cell).await;
     let token = new_token(core);
     let next = hash(&token);
-    let (generation, void) = cell.resume(presented, next, resume.last_event_seq).ok_or_else(refuse)?;
-    core.registry.retoken(cell.id, Some(next), &void);
-    store_then(core, Op::Tokens { session: cell.id, hashes: vec![next, presented] }).await?;
+    let retoken = |void: &[TokenHash]| core.registry.retoken(cell.id, Some(next), void);
+    let resumed = cell.resume(presented, next, resume.last_event_seq, retoken);
+    let (generation, ticket) = resumed.ok_or_else(refuse)?;
+    stored(core, ticket).await?;
     Ok(welcome(core, cell, generation, token, dialect, resume.last_event_seq))
 }
 
@@ -261,8 +266,7 @@ async fn reaches(core: &Core, cell: &SessionCell, seq: u64) -> Result<(), OutOfR
     cell.lock().proto.stream.reaches(seq, |job| oldest.get(&job).copied())
 }
 
-async fn store_then(core: &Core, op: Op) -> Result<(), ErrorBody> {
-    let ticket = core.store.submit(Batch { epoch: core.store.epoch(), ops: vec![op] });
+async fn stored(core: &Core, ticket: Ticket) -> Result<(), ErrorBody> {
     core.store
         .applied(ticket)
         .await
@@ -369,7 +373,7 @@ async fn frame_came(link: &Link, frame: &[u8]) -> Option<Undecodable> {
     let agent = agent_of(&request);
     let admitted = link.session.lock().proto.admit(&request, &link.core.limits);
     let handled = match admitted {
-        Ok(()) => requests::handle(&link.core, &link.session, request).await,
+        Ok(()) => requests::handle(&link.core, &link.session, link.generation, request).await,
         Err(error) => Err(error),
     };
     handled.err().map(|error| undecodable(kind, Some(request_id), trace_id, agent, error))
@@ -403,8 +407,6 @@ fn refuse(link: &Link, refused: Undecodable) {
 impl Link {
     /// Makes the writer of this connection end.
     fn end(&self, reason: CloseReason) {
-        if self.session.lock().proto.generation() == self.generation {
-            self.session.close(reason);
-        }
+        self.session.close(self.generation, reason);
     }
 }

@@ -81,6 +81,7 @@ impl Live {
 #[derive(Debug, Clone, Copy, Default)]
 struct Written {
     batches: u64,
+    bytes: u64,
     newest: Ticket,
     checkpoint: Ticket,
     before: Ticket,
@@ -88,12 +89,16 @@ struct Written {
 
 /// An agent may be this many batches ahead of the store, twice at most.
 const CHECKPOINT_BATCHES: u64 = 256;
+/// An agent may be about this many bytes ahead of the store, twice at most.
+const CHECKPOINT_BYTES: u64 = 1024 * 1024;
 
 impl Written {
-    fn note(&mut self, ticket: Ticket) {
+    fn note(&mut self, ticket: Ticket, bytes: u64) {
         self.newest = ticket;
         self.batches += 1;
-        if self.batches.is_multiple_of(CHECKPOINT_BATCHES) {
+        self.bytes += bytes;
+        if self.batches.is_multiple_of(CHECKPOINT_BATCHES) || self.bytes >= CHECKPOINT_BYTES {
+            self.bytes = 0;
             self.before = std::mem::replace(&mut self.checkpoint, ticket);
         }
     }
@@ -230,7 +235,7 @@ impl JobCell {
         }
         live.stopper = Some(stopper);
         let status = Op::JobStatus { job: self.spec.id, status: live.job.status(), ended_at: None };
-        live.written.note(self.store.submit(Batch { epoch: self.store.epoch(), ops: vec![status] }));
+        live.written.note(self.store.submit(Batch { epoch: self.store.epoch(), ops: vec![status] }), 0);
         true
     }
 
@@ -263,11 +268,12 @@ impl JobCell {
     /// Lets the oldest events of the job go until it weighs so much less, or as much less as it can.
     pub(super) fn lighten(&self, less: u64) {
         if let Inner::Live(live) = &mut *self.inner.lock()
+            && !live.job.status().is_terminal()
             && let Some(first) = live.job.tail().lighter(less)
         {
             live.job.trim(first);
             let ops = vec![Op::Trim { job: self.spec.id, first }];
-            live.written.note(self.store.submit(Batch { epoch: self.store.epoch(), ops }));
+            live.written.note(self.store.submit(Batch { epoch: self.store.epoch(), ops }), 0);
             live.charge();
         }
     }
@@ -342,6 +348,7 @@ impl JobCell {
         let job = self.spec.id;
         let mut ops: Vec<Op> = Vec::with_capacity(records.len() + 1);
         let any = !records.is_empty();
+        let bytes = records.iter().map(|record| record.payload.len() as u64).sum();
         ops.extend(records.into_iter().map(|record| Op::Append { job, record }));
         if let Some(ended_at) = live.job.ended_at().filter(|_| any) {
             ops.push(Op::JobStatus { job, status: live.job.status(), ended_at: Some(ended_at) });
@@ -352,7 +359,7 @@ impl JobCell {
         }
         live.charge();
         let ticket = self.store.submit(Batch { epoch: self.store.epoch(), ops });
-        live.written.note(ticket);
+        live.written.note(ticket, bytes);
         if let (Some(stopper), Some(stop)) = (&live.stopper, stop) {
             stopper.stop(stop);
         }

@@ -2,7 +2,7 @@
 //!
 //! The order is always the same: input → decide (pure) → batch → store applies → outputs leave. Owners are locks
 //! around pure machines; a lock is held for one decision and never across a wait. Locks are taken in the order
-//! session → job → store, and the marks that wake a session are leaves.
+//! session → keys → registry → job → store, and the marks that wake a session are leaves.
 
 mod accounts;
 mod ambient;

@@ -10,12 +10,12 @@ use super::attempt;
 use super::job::JobCell;
 use super::session::{Reply, SessionCell};
 use crate::proto::authority::{self, Steering};
-use crate::proto::idempotency::Repeat;
+use crate::proto::idempotency::{Keys, Repeat};
 use crate::proto::listing::Query;
+use crate::proto::session::Generation;
 use crate::proto::stream::Stream;
 use crate::proto::submit::{Order, Spec};
-use crate::store::{Batch, Full, Op, Ticket};
-use crate::transport::CloseReason;
+use crate::store::{Full, Op, Ticket};
 use crate::wire::encode::json;
 use crate::wire::error::{ErrorBody, ErrorCode};
 use crate::wire::feature::Feature;
@@ -32,6 +32,7 @@ use crate::wire::time::Timestamp;
 pub(super) async fn handle(
     core: &Arc<Core>,
     session: &Arc<SessionCell>,
+    generation: Generation,
     request: Request,
 ) -> Result<(), ErrorBody> {
     let Request { id, trace_id, message, .. } = request;
@@ -45,9 +46,7 @@ pub(super) async fn handle(
         ClientMessage::ListJobs(list) => list_jobs(core, session, id, list).await,
         ClientMessage::Close(Close { reason }) => {
             let closed = Closed { reply_to: Some(id.clone()), request_id: Some(id), reason };
-            session.lock().proto.close();
-            session.say(ServerMessage::Closed(closed));
-            session.close(CloseReason::Done);
+            session.goodbye(generation, ServerMessage::Closed(closed));
             Ok(())
         }
         ClientMessage::Submit(submit) => {
@@ -225,12 +224,15 @@ fn begin(
 
     let mut inner = session.lock();
     room_for_attachment(core, &inner.proto.stream, id)?;
-    if let Some(first) = take_in(core, &cell, now)? {
+    // The keys stay locked until the job is on its way to the store: whoever repeats this submit waits behind it.
+    let mut keys = spec.order.key.is_some().then(|| core.keys.lock());
+    if let Some(first) = take_in(core, &cell, keys.as_deref_mut(), now)? {
         return Ok(Some(first));
     }
     let mut ops = vec![Op::JobAccepted { spec }];
     ops.extend(session.attach(&mut inner, &cell, 0, true));
-    let ticket = core.store.submit(Batch { epoch: core.store.epoch(), ops });
+    let ticket = session.submit(ops);
+    drop(keys);
     inner.reply(accepted(&cell, request_id, ticket));
     drop(inner);
     session.wake();
@@ -241,10 +243,16 @@ fn begin(
 
 /// Takes a new job into the registry and its key into memory, both or neither. Two sessions may have come this far
 /// with one key: the first to get here has it, and its job is returned to the second.
-fn take_in(core: &Core, cell: &Arc<JobCell>, now: Timestamp) -> Result<Option<JobId>, ErrorBody> {
+fn take_in(
+    core: &Core,
+    cell: &Arc<JobCell>,
+    keys: Option<&mut Keys>,
+    now: Timestamp,
+) -> Result<Option<JobId>, ErrorBody> {
     let Spec { principal, agent, order, id, .. } = &*cell.spec;
-    let Some(key) = &order.key else { return core.registry.accept(cell, &core.limits).map(|()| None) };
-    let mut keys = core.keys.lock();
+    let (Some(key), Some(keys)) = (&order.key, keys) else {
+        return core.registry.accept(cell, &core.limits).map(|()| None);
+    };
     match keys.look_up(principal, key, order, Some(agent)) {
         Repeat::New => {
             core.registry.accept(cell, &core.limits)?;
@@ -348,7 +356,7 @@ async fn subscribe_job(
 }
 
 /// What a client is told when the store takes no new work: retryable in any case.
-fn refusal(full: &Full) -> ErrorBody {
+pub(super) fn refusal(full: &Full) -> ErrorBody {
     match full {
         Full::Bytes { max, .. } => ErrorBody::limit("store_bytes", *max, 1_000),
         Full::Behind { max, .. } => ErrorBody::limit("store_queue_bytes", *max, 1_000),

@@ -30,12 +30,14 @@ pub(super) fn restore(core: &Arc<Core>) {
         remember_key(core, &row.spec);
         core.registry.restore_finished(&row.spec, row.ended_at);
     }
-    let cells: HashMap<JobId, (Arc<JobCell>, JobStatus)> =
+    let jobs: Vec<(Arc<JobCell>, JobStatus)> =
         unfinished.into_iter().map(|row| restore_job(core, row, now)).collect();
+    let cells: HashMap<JobId, Arc<JobCell>> =
+        jobs.iter().map(|(cell, _)| (cell.id(), cell.clone())).collect();
     for row in sessions {
         restore_session(core, row, &cells, &last, now);
     }
-    for (cell, status) in cells.into_values() {
+    for (cell, status) in jobs {
         go_on(core, cell, status, now);
     }
     if kept + open + last.len() > 0 {
@@ -49,8 +51,8 @@ fn remember_key(core: &Core, spec: &Spec) {
     }
 }
 
-fn restore_job(core: &Core, row: JobRow, now: Timestamp) -> (JobId, (Arc<JobCell>, JobStatus)) {
-    let (id, status) = (row.spec.id, row.status);
+fn restore_job(core: &Core, row: JobRow, now: Timestamp) -> (Arc<JobCell>, JobStatus) {
+    let status = row.status;
     remember_key(core, &row.spec);
     let principal = row.spec.principal.clone();
     let result = ResultId::new(now.as_millis(), core.ambient.random());
@@ -62,20 +64,20 @@ fn restore_job(core: &Core, row: JobRow, now: Timestamp) -> (JobId, (Arc<JobCell
         core.limits.clone(),
     ));
     core.registry.restore_live(&cell);
-    (id, (cell, status))
+    (cell, status)
 }
 
 fn restore_session(
     core: &Core,
     row: SessionRow,
-    cells: &HashMap<JobId, (Arc<JobCell>, JobStatus)>,
+    cells: &HashMap<JobId, Arc<JobCell>>,
     last: &HashMap<JobId, u64>,
     now: Timestamp,
 ) {
     let SessionRow { id, principal, features, tokens, attached, extents, released } = row;
     let attachments = attached.into_iter().map(|(job, (pos, submitter))| {
         let live = cells.get(&job);
-        if let Some((cell, _)) = live.filter(|_| submitter) {
+        if let Some(cell) = live.filter(|_| submitter) {
             cell.add_submitter(id);
         }
         // A job that is not kept any more has nothing to say.

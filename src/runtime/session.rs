@@ -126,33 +126,55 @@ impl SessionCell {
         self.wake();
     }
 
-    /// Makes the newest connection close once its replies are sent.
-    pub(super) fn close(&self, reason: CloseReason) {
+    /// Makes a connection close once its replies are sent. One that was taken over changes nothing.
+    pub(super) fn close(&self, generation: Generation, reason: CloseReason) {
         let mut inner = self.inner.lock();
-        inner.closing = Some((inner.proto.generation(), reason));
-        drop(inner);
-        self.wake();
+        if inner.proto.generation() == generation {
+            inner.closing = Some((generation, reason));
+            drop(inner);
+            self.wake();
+        }
+    }
+
+    /// The client of a connection says goodbye: it is answered, and the connection closes.
+    pub(super) fn goodbye(&self, generation: Generation, answer: ServerMessage) {
+        let mut inner = self.inner.lock();
+        if inner.proto.generation() == generation {
+            inner.proto.close();
+            inner.reply(Reply { message: answer, job_id: None, trace_id: None, ticket: Ticket::default() });
+            inner.closing = Some((generation, CloseReason::Done));
+            drop(inner);
+            self.wake();
+        }
     }
 
     /// Begins a new connection: what the old one had not been sent is of no use to the new one, which is sent
-    /// everything after the position that it names. Returns the tokens that are void now; none at all when the token
-    /// does not, or no longer, resume the session.
+    /// everything after the position that it names. None when the token does not, or no longer, resume the session,
+    /// or the position can no longer be reached; then nothing has changed. `void` is told which tokens are void now.
     pub(super) fn resume(
         &self,
         presented: TokenHash,
         next: TokenHash,
         after: u64,
-    ) -> Option<(Generation, Vec<TokenHash>)> {
+        void: impl FnOnce(&[TokenHash]),
+    ) -> Option<(Generation, Ticket)> {
         let mut inner = self.inner.lock();
-        let void = inner.proto.tokens().filter(|token| *token != presented).collect();
+        if after < inner.proto.stream.released() {
+            return None;
+        }
+        let others: Vec<TokenHash> = inner.proto.tokens().filter(|token| *token != presented).collect();
         let generation = inner.proto.resume(presented, next)?;
+        // Under the lock, so that the tokens are stored in the order in which they were given.
+        let ticket =
+            self.submit(vec![Op::Tokens { session: self.id, hashes: inner.proto.tokens().collect() }]);
+        void(&others);
         inner.replies.clear();
         inner.closing = None;
         inner.proto.stream.resumed_after(after);
         drop(inner);
         self.wake.notify_waiters();
         self.wake();
-        Some((generation, void))
+        Some((generation, ticket))
     }
 
     /// Follows a job from after `pos`. Returns what the store has to be told.
@@ -236,6 +258,7 @@ impl SessionCell {
         if let Some((_, reason)) = inner.closing.filter(|(closing, _)| *closing == generation) {
             return Work::Close { replies, reason };
         }
+        self.trim(&mut inner, sent);
         let slices = inner.proto.stream.after(sent, TURN_EVENTS);
         if !slices.is_empty() {
             return Work::Send { replies, extents: slices, ticket: inner.numbered };
@@ -249,7 +272,11 @@ impl SessionCell {
         }
         match inner.lag(&self.limits, &extents, now) {
             Ok(signal) => extents.extend(signal),
-            Err(reason) => return Work::Close { replies, reason },
+            Err(reason) => {
+                // What was given out is given out, also to a connection that ends here.
+                self.record(&mut inner, &extents);
+                return Work::Close { replies, reason };
+            }
         }
         if extents.is_empty() && replies.is_empty() {
             return Work::Idle;
@@ -285,22 +312,25 @@ impl SessionCell {
         }
     }
 
+    /// Tells the store what was numbered.
     fn record(&self, inner: &mut Inner, extents: &[Extent]) -> Ticket {
-        if extents.is_empty() {
-            return Ticket::default();
+        if !extents.is_empty() {
+            inner.numbered = self.submit(vec![Op::Numbered { session: self.id, extents: extents.to_vec() }]);
         }
+        inner.numbered
+    }
+
+    /// Frees what the window does not hold and the client was sent.
+    fn trim(&self, inner: &mut Inner, sent: u64) {
         let stream = &mut inner.proto.stream;
         let before = stream.released();
-        stream.evict(Window {
-            events: self.limits.session_buffer_events,
-            bytes: self.limits.session_buffer_bytes,
-        });
-        let mut ops = vec![Op::Numbered { session: self.id, extents: extents.to_vec() }];
-        if stream.released() > before {
-            ops.push(Op::Released { session: self.id, through: stream.released() });
+        let window =
+            Window { events: self.limits.session_buffer_events, bytes: self.limits.session_buffer_bytes };
+        stream.evict(window, sent);
+        let through = stream.released();
+        if through > before {
+            self.submit(vec![Op::Released { session: self.id, through }]);
         }
-        inner.numbered = self.submit(ops);
-        inner.numbered
     }
 
     /// The jobs that the session still follows are no longer told.

@@ -77,7 +77,7 @@ fn envelope<'a>(frame: &'a [u8], limits: &Limits) -> Result<Envelope<'a>, String
     if too_deep(frame, limits.json_depth) {
         return Err(format!("the frame nests deeper than {} arrays and objects", limits.json_depth));
     }
-    serde_json::from_str(text).map_err(|error| format!("the frame is not an envelope: {error}"))
+    serde_json::from_str(text).map_err(|error| unquoted(format!("the frame is not an envelope: {error}")))
 }
 
 /// The id of a JSON object that is no envelope, so that its sender knows which one is refused.

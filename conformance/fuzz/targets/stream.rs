@@ -176,12 +176,12 @@ impl World {
 
     fn evict(&mut self, input: &mut Input<'_>) {
         let (before, window) = (self.stream.released(), Window { events: input.number(), bytes: usize::MAX });
-        self.stream.evict(window);
+        self.stream.evict(window, u64::MAX);
         let must = (self.given.len() as u64).saturating_sub(window.events);
         assert_eq!(self.stream.released(), before.max(must), "exactly what the count asks for");
         if input.flag() {
             let bytes = 64 * input.below(256);
-            self.stream.evict(Window { events: u64::MAX, bytes });
+            self.stream.evict(Window { events: u64::MAX, bytes }, u64::MAX);
             assert!(self.stream.released() >= before.max(must));
         }
     }
