@@ -363,15 +363,20 @@ async fn an_output_that_is_a_pipe_stays_one_and_gets_the_result() {
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
 }
 
-#[tokio::test]
-async fn an_output_pipe_that_nobody_reads_is_waited_for_until_an_interrupt() {
+#[test]
+fn an_output_pipe_that_nobody_reads_is_waited_for_until_an_interrupt() {
     let dir = tempfile::tempdir().unwrap();
     let pipe = pipe(dir.path());
-    let (command, _server, ran) = command(&format!("submit echo -o {}", pipe.display()), None);
-    ran.interrupt.send(Interrupt::Terminate).await.unwrap();
-    assert_eq!(bounded(command).await, Exit::Terminated);
-    // A reader lets the waiting thread go.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (command, _server, ran) = command(&format!("submit echo -o {}", pipe.display()), None);
+        ran.interrupt.send(Interrupt::Terminate).await.unwrap();
+        assert_eq!(bounded(command).await, Exit::Terminated);
+    });
+    // The runtime waits for the thread that opens the pipe, which may come to it only now: the
+    // reader that lets it go outlives the runtime.
     let _reader = fs::File::options().read(true).write(true).open(pipe).unwrap();
+    drop(runtime);
 }
 
 #[tokio::test]
