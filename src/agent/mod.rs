@@ -13,12 +13,11 @@ pub(crate) mod testing;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::wire::agent_port::{AgentMessage, BrokenContract, JobStart, JobStop};
-use crate::wire::time::Timestamp;
 
 /// A future on the heap, for traits that are used as objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -64,12 +63,21 @@ pub enum AttemptEnd {
     Stopped,
 }
 
+/// That an attempt is to stop, and by when.
+#[derive(Debug, Clone)]
+pub struct Stop {
+    /// What the agent is told.
+    pub said: JobStop,
+    /// When its time is over: the deadline it is told, by the clock that nobody sets (§14).
+    pub by: Instant,
+}
+
 /// Tells a running attempt to stop.
 #[derive(Clone)]
-pub struct StopSignal(tokio::sync::watch::Receiver<Option<JobStop>>);
+pub struct StopSignal(tokio::sync::watch::Receiver<Option<Stop>>);
 
 /// The other end of a [`StopSignal`].
-pub struct Stopper(tokio::sync::watch::Sender<Option<JobStop>>);
+pub struct Stopper(tokio::sync::watch::Sender<Option<Stop>>);
 
 impl Stopper {
     /// A pair of ends.
@@ -78,11 +86,11 @@ impl Stopper {
         (Stopper(sender), StopSignal(receiver))
     }
 
-    /// Says stop. The first word counts.
-    pub fn stop(&self, stop: JobStop) {
+    /// Says stop, within `grace` from now. The first word counts.
+    pub fn stop(&self, said: JobStop, grace: Duration) {
         self.0.send_if_modified(|current| {
             let first = current.is_none();
-            current.get_or_insert(stop);
+            current.get_or_insert(Stop { said, by: Instant::now() + grace });
             first
         });
     }
@@ -90,7 +98,7 @@ impl Stopper {
 
 impl StopSignal {
     /// Waits until the attempt is to stop.
-    pub async fn stopped(&mut self) -> JobStop {
+    pub async fn stopped(&mut self) -> Stop {
         loop {
             if let Some(stop) = self.0.borrow_and_update().clone() {
                 return stop;
@@ -106,16 +114,6 @@ impl StopSignal {
     pub fn is_stopped(&self) -> bool {
         self.0.borrow().is_some()
     }
-}
-
-/// The runtime's clock at an instant of the wall clock; now, when that is past.
-pub(crate) fn instant_of(deadline: Timestamp) -> Instant {
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let now = Instant::now();
-    // A deadline beyond what the clock can tell is as good as none within a job's life.
-    let day = Duration::from_secs(86_400);
-    let left = deadline.since(Timestamp::default().plus(since_epoch));
-    now.checked_add(left).unwrap_or_else(|| now + 365 * day)
 }
 
 /// Runs attempts of one agent version.

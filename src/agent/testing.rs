@@ -1,7 +1,7 @@
 //! What the tests of agents share: a port that records, and jobs to start.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -144,10 +144,9 @@ pub(crate) fn start(input: &str, limits: &Limits) -> JobStart {
     }
 }
 
-/// A stop whose deadline is so far ahead; with zero, past already.
-pub(crate) fn stop_in(ahead: Duration) -> JobStop {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    JobStop { reason: "test".into(), deadline: Timestamp::default().plus(now + ahead) }
+/// A stop whose deadline the wall clock has passed: what counts is the time an agent is given.
+pub(crate) fn stopping() -> JobStop {
+    JobStop { reason: "test".into(), deadline: Timestamp::default() }
 }
 
 /// Runs an attempt that nobody stops.

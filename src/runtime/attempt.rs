@@ -76,7 +76,7 @@ pub(super) async fn run(core: Arc<Core>, job: Arc<JobCell>, host: Arc<dyn AgentH
             tokio::select! {
                 end = &mut running => break end,
                 () = until(&core, job.deadline(), give_up.is_none()) => job.deadline_passed(core.ambient.now()),
-                stop = stopped.stopped(), if give_up.is_none() => give_up = Some(stop.deadline.plus(overtime)),
+                stop = stopped.stopped(), if give_up.is_none() => give_up = Some(stop.said.deadline.plus(overtime)),
                 () = until(&core, give_up, true) => break AttemptEnd::Stopped,
             }
         };

@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -361,7 +362,7 @@ impl JobCell {
         let ticket = self.store.submit(Batch { epoch: self.store.epoch(), ops });
         live.written.note(ticket, bytes);
         if let (Some(stopper), Some(stop)) = (&live.stopper, stop) {
-            stopper.stop(stop);
+            stopper.stop(stop, Duration::from_millis(self.limits.cancel_grace_ms));
         }
         if any {
             live.followers.iter().for_each(Follow::mark);

@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep_until};
 use self::group::{Exit, Group};
 use self::guard::Guard;
 use self::pipes::{Over, Said, Stderr, Stdin, Stdout};
-use super::{AgentHost, AttemptEnd, BoxFuture, JobPort, StopSignal, instant_of};
+use super::{AgentHost, AttemptEnd, BoxFuture, JobPort, StopSignal};
 use crate::wire::agent_port::{DaemonMessage, JobStart};
 use crate::wire::limits::Limits;
 
@@ -192,8 +192,8 @@ impl Attempt {
                     stdin.close();
                 }
                 asked = stop.stopped(), if deadline.is_none() => {
-                    *deadline = Some(instant_of(asked.deadline));
-                    stdin.push(&DaemonMessage::Cancel(asked));
+                    *deadline = Some(asked.by);
+                    stdin.push(&DaemonMessage::Cancel(asked.said));
                 }
                 () = reached(*deadline) => return None,
                 () = stdin.pump() => {}

@@ -5,7 +5,7 @@ use tokio::time::timeout;
 
 use super::guard::{Guard, take_over};
 use super::*;
-use crate::agent::testing::{BOUND, FakePort, run, run_until, start, stop_in};
+use crate::agent::testing::{BOUND, FakePort, run, run_until, start, stopping};
 use crate::agent::{PortClosed, Stopper};
 use crate::wire::agent_port::BrokenContract;
 use crate::wire::limits::AGENT_STDERR_LINE_BYTES;
@@ -52,7 +52,7 @@ async fn stopped_when(script: &str, port: &Arc<FakePort>, when: impl Fn(&FakePor
     let run = run_until(&host, start("null", &limits()), port.clone(), stop);
     let stop = async {
         port.until(when).await;
-        stopper.stop(stop_in(Duration::ZERO));
+        stopper.stop(stopping(), Duration::ZERO);
     };
     tokio::join!(run, stop).0
 }
@@ -193,10 +193,10 @@ async fn a_stopped_agent_is_told_and_its_last_words_count() {
         event("up")
     ));
     let run = run_until(&host, start("null", &limits()), port.clone(), stop);
-    let asked = stop_in(BOUND);
+    let asked = stopping();
     let stop = async {
         port.until(|port| port.messages().len() == 1).await;
-        stopper.stop(asked.clone());
+        stopper.stop(asked.clone(), BOUND);
     };
     assert_eq!(tokio::join!(run, stop).0, AttemptEnd::Stopped);
     assert_eq!(port.bodies("x-cancel"), [json!({"type": "job.cancel", "payload": asked})]);
@@ -321,7 +321,7 @@ async fn an_agent_that_never_reads_its_stdin_is_served_and_stopped_like_any_othe
     let run = run_until(&host, start(&huge, &limits()), port.clone(), stop);
     let stop = async {
         port.until(|port| pids(port).is_some()).await;
-        stopper.stop(stop_in(Duration::ZERO));
+        stopper.stop(stopping(), Duration::ZERO);
     };
     assert_eq!(tokio::join!(run, stop).0, AttemptEnd::Stopped);
     gone(&port).await;

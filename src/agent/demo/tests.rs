@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::agent::testing::{BOUND, FakePort, run, run_until, start, stop_in};
+use crate::agent::testing::{BOUND, FakePort, run, run_until, start, stopping};
 use crate::agent::{AgentHost, AttemptEnd, Stopper};
 
 fn host(agent: &str) -> Arc<dyn AgentHost> {
@@ -186,7 +186,7 @@ async fn those_that_take_time_end_at_once_when_stopped() {
         let (stopper, stop) = Stopper::new();
         let host = host(agent);
         let run = run_until(&*host, start(input, &Limits::default()), port.clone(), stop);
-        let stop = async { stopper.stop(stop_in(BOUND)) };
+        let stop = async { stopper.stop(stopping(), BOUND) };
         assert_eq!(tokio::join!(run, stop).0, AttemptEnd::Stopped);
         let last = port.messages().pop().unwrap();
         assert_eq!((last.0.as_str(), &last.1["code"]), ("error", &json!("CANCELLED")), "{agent}");

@@ -119,7 +119,7 @@ impl Job {
     /// Waits until the job is to stop; for `tokio::select!`. The function may then tidy up and say its last words
     /// until the deadline that comes back.
     pub async fn stopped(&self) -> JobStop {
-        self.0.stop.clone().stopped().await
+        self.0.stop.clone().stopped().await.said
     }
 
     /// Whether the job is to stop.

@@ -20,7 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 pub use self::job::Job;
 pub use self::outcome::{AgentError, Outcome};
-use super::{AgentHost, AttemptEnd, BoxFuture, JobPort, PortClosed, StopSignal, instant_of};
+use super::{AgentHost, AttemptEnd, BoxFuture, JobPort, PortClosed, StopSignal};
 use crate::wire::agent_port::{AgentMessage, JobStart};
 use crate::wire::limits::Limits;
 
@@ -103,7 +103,7 @@ async fn attempt(mut task: Task, mut stop: StopSignal, grace: Duration) -> Attem
         stop = stop.stopped() => stop,
         done = &mut task => return end(done),
     };
-    if timeout_at(instant_of(stop.deadline), &mut task).await.is_err() {
+    if timeout_at(stop.by, &mut task).await.is_err() {
         task.abort();
         // A task that never awaits goes on for as long as it likes; the job does not wait for it.
         let _ = timeout(grace, &mut task).await;

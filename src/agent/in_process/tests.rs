@@ -8,7 +8,7 @@ use tokio::time::timeout as within;
 
 use super::*;
 use crate::agent::Stopper;
-use crate::agent::testing::{BOUND, FakePort, run, run_until, start, stop_in};
+use crate::agent::testing::{BOUND, FakePort, run, run_until, start, stopping};
 use crate::wire::agent_port::BrokenContract;
 use crate::wire::error::{ErrorBody, ErrorCode};
 use crate::wire::limits::ENVELOPE_HEADROOM_BYTES;
@@ -181,7 +181,7 @@ async fn a_function_that_listens_ends_by_itself_and_one_that_hangs_by_force() {
         let run = run_until(&*host, start("null", &limits()), port.clone(), stop);
         let stop = async {
             port.until(|port| port.messages().len() == 1).await;
-            stopper.stop(stop_in(ahead));
+            stopper.stop(stopping(), ahead);
         };
         assert_eq!(tokio::join!(run, stop).0, AttemptEnd::Stopped);
         assert_eq!(port.messages().len(), messages);
@@ -235,7 +235,7 @@ async fn a_function_waits_until_the_port_is_ready_and_lets_others_run_meanwhile(
         let run = run_until(&*host, start("null", &limits()), port.clone(), stop);
         let stop = async {
             port.until(|port| port.messages().len() >= 5).await;
-            stopper.stop(stop_in(Duration::ZERO));
+            stopper.stop(stopping(), Duration::ZERO);
         };
         assert_eq!(tokio::join!(run, stop).0, AttemptEnd::Stopped);
     }
