@@ -25,8 +25,8 @@ use crate::agent::in_process::in_process_with;
 pub use crate::agent::in_process::{AgentError, Job, Outcome};
 use crate::auth::{Authenticator, NotAPrincipal, TokenEntry, hash};
 use crate::runtime::{Ambient, Daemon, Parts, Peer, System};
-use crate::store::Store;
 use crate::store::memory::MemoryStore;
+use crate::store::{Store, Unreadable};
 use crate::transport::Transport;
 use crate::transport::memory::{MemoryTransport, pair};
 pub use crate::wire::error::ErrorCode;
@@ -42,6 +42,9 @@ pub enum BuildError {
     /// A token for nobody.
     #[error("the token of {0:?}: {1}")]
     Principal(String, NotAPrincipal),
+    /// What the store holds cannot be read.
+    #[error("{0}; look at the disk, then restore a backup or begin with another store")]
+    Unreadable(#[from] Unreadable),
 }
 
 type MakeHost = Box<dyn FnOnce(&Arc<Limits>) -> Arc<dyn AgentHost> + Send>;
@@ -222,7 +225,7 @@ impl Builder {
             catalogue,
             store,
             ambient: self.ambient,
-        });
+        })?;
         Ok(Runtime { daemon })
     }
 }

@@ -1,20 +1,14 @@
 //! Every limit is reached by a test, which asserts what is answered then.
 
-use std::sync::Arc;
-
-use arcpd::agent::BoxFuture;
-use arcpd::proto::listing::Query;
-use arcpd::proto::record::Record;
-use arcpd::store::{Batch, Epoch, Fenced, Full, JobRow, Restored, Store, Ticket};
-use arcpd::wire::id::JobId;
-use arcpd::wire::session::JobSummary;
 use std::time::Duration;
 
+use arcpd::store::Full;
 use arcpd::transport::FrameWriter;
 use arcpd::wire::limits::Limits;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
+use crate::common::ailing::Ailing;
 use crate::common::peer::{FEATURES, Peer, frame, hello};
 use crate::fixture::{Raw, World, pass};
 
@@ -487,39 +481,10 @@ async fn cancel_grace_ms() {
     assert_eq!(alice.end_of(&job).await["payload"]["code"], "CANCELLED");
 }
 
-/// A store with more to write than may wait.
-struct Behind(arcpd::store::memory::MemoryStore);
-
-impl Store for Behind {
-    fn epoch(&self) -> Epoch {
-        self.0.epoch()
-    }
-    fn restore(&self) -> Restored {
-        self.0.restore()
-    }
-    fn submit(&self, batch: Batch) -> Ticket {
-        self.0.submit(batch)
-    }
-    fn applied(&self, ticket: Ticket) -> BoxFuture<'_, Result<(), Fenced>> {
-        self.0.applied(ticket)
-    }
-    fn admits(&self) -> Result<(), Full> {
-        Err(Full::Behind { bytes: 11, max: 10 })
-    }
-    fn job(&self, job: JobId) -> BoxFuture<'_, Option<JobRow>> {
-        self.0.job(job)
-    }
-    fn list(&self, query: Query) -> BoxFuture<'_, (Vec<JobSummary>, bool)> {
-        self.0.list(query)
-    }
-    fn records(&self, job: JobId, after: u64, events: u64, bytes: usize) -> BoxFuture<'_, Vec<Record>> {
-        self.0.records(job, after, events, bytes)
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn store_queue_bytes() {
-    let store = Arc::new(Behind(arcpd::store::memory::MemoryStore::new(u64::MAX)));
+    let store = Ailing::new();
+    store.refuse(Full::Behind { bytes: 11, max: 10 });
     let world = World::built(|builder| builder.store(store));
     let mut alice = world.alice().await;
     let error = capped(&mut alice, "job.submit", puppet(), "store_queue_bytes").await;

@@ -7,6 +7,7 @@ mod common;
 
 mod abuse;
 mod agents;
+mod faults;
 mod features;
 mod fixture;
 mod flow;

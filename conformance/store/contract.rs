@@ -18,14 +18,17 @@ pub(crate) async fn a_batch_is_applied_whole_and_in_order(world: World) {
     let second = world.submit(vec![Op::Append { job: job(1), record: end }, over]);
     assert!(first < second);
     world.store.applied(second).await.unwrap();
-    let row = world.store.job(job(1)).await.unwrap();
+    let row = world.store.job(job(1)).await.unwrap().unwrap();
     assert_eq!((row.status, row.ended_at), (JobStatus::Success, Some(at(9))));
     assert_eq!((row.tail.first(), row.tail.last(), row.tail.ended()), (1, 3, true));
     assert_eq!(format!("{:?}", row.spec), format!("{:?}", spec(1)));
     assert_eq!(world.positions(job(1), 0, 9, 99).await, [1, 2, 3]);
-    assert!(world.store.job(job(2)).await.is_none());
+    assert!(world.store.job(job(2)).await.unwrap().is_none());
     world.put(vec![append(2, 1), Op::RemoveJob(job(2)), Op::RemoveSession(session(2))]).await;
-    assert!(world.store.job(job(2)).await.is_none(), "what is not there is not made by being written to");
+    assert!(
+        world.store.job(job(2)).await.unwrap().is_none(),
+        "what is not there is not made by being written to"
+    );
 }
 
 pub(crate) async fn tickets_grow_and_a_stale_epoch_is_refused(world: World) {
@@ -43,7 +46,7 @@ pub(crate) async fn tickets_grow_and_a_stale_epoch_is_refused(world: World) {
         assert!(world.store.applied(ticket).await.is_err());
     }
     assert_eq!(world.store.applied(last).await, Ok(()));
-    assert!(world.store.job(job(1)).await.is_some());
+    assert!(world.store.job(job(1)).await.unwrap().is_some());
 }
 
 pub(crate) async fn a_listing_is_filtered_and_belongs_to_one_principal(world: World) {
@@ -74,7 +77,7 @@ pub(crate) async fn a_listing_is_filtered_and_belongs_to_one_principal(world: Wo
         let expected: Vec<_> = expected.into_iter().map(job).collect();
         assert_eq!(world.list(query(filter)).await, (expected, false), "{filter}");
     }
-    let (page, _) = world.store.list(query("{}")).await;
+    let (page, _) = world.store.list(query("{}")).await.unwrap();
     let row = page.iter().find(|row| row.job_id == job(2)).unwrap();
     let expected = arcpd::proto::listing::summary(&spec(2), JobStatus::Running, 1);
     assert_eq!(row, &expected);
@@ -113,7 +116,7 @@ pub(crate) async fn records_are_bounded_by_count_and_bytes(world: World) {
     ] {
         assert_eq!(world.positions(job(1), after, events, bytes).await, expected, "{after} {events} {bytes}");
     }
-    assert_eq!(world.store.records(job(1), 4, 1, 0).await, [record(5, None, 10)]);
+    assert_eq!(world.store.records(job(1), 4, 1, 0).await.unwrap(), [record(5, None, 10)]);
     assert_eq!(world.positions(job(2), 0, 9, 9).await, [0; 0]);
 }
 
@@ -125,12 +128,12 @@ pub(crate) async fn what_is_trimmed_is_gone_and_the_rest_stays(world: World) {
     assert_eq!(world.positions(job(1), 0, 9, 99).await, [0; 0], "not from a gap on");
     assert_eq!(world.positions(job(1), 4_998, 9, 99).await, [0; 0]);
     assert_eq!(world.positions(job(1), 4_999, 2, 99).await, [5_000, 5_001]);
-    let row = world.store.job(job(1)).await.unwrap();
+    let row = world.store.job(job(1)).await.unwrap().unwrap();
     assert_eq!((row.tail.first(), row.tail.last()), (5_000, 9_000));
     assert_eq!(row.tail.visible(5_000, 5_004, FeatureSet::EMPTY), [(5_002, 5_002)]);
     world.put(vec![append(9_001), Op::Trim { job: job(1), first: 9_002 }, append(9_002)]).await;
     assert_eq!(world.positions(job(1), 9_001, 9, 99).await, [9_002]);
-    let row = world.store.job(job(1)).await.unwrap();
+    let row = world.store.job(job(1)).await.unwrap().unwrap();
     assert_eq!((row.tail.first(), row.tail.last(), row.tail.gates().len()), (9_002, 9_002, 1));
 }
 
@@ -138,7 +141,7 @@ pub(crate) async fn a_removed_job_is_gone(world: World) {
     let all = |n| std::iter::once(accepted(spec(n))).chain((1..=5_000).map(move |pos| append(n, pos)));
     world.put(all(1).chain(all(2)).collect()).await;
     world.put(vec![Op::RemoveJob(job(1)), accepted(spec(3)), append(3, 1)]).await;
-    assert!(world.store.job(job(1)).await.is_none());
+    assert!(world.store.job(job(1)).await.unwrap().is_none());
     assert_eq!(world.positions(job(1), 0, 9, 99).await, [0; 0]);
     assert_eq!(world.list(query("{}")).await.0, [job(3), job(2)]);
     for pos in 2..20 {
@@ -171,12 +174,12 @@ pub(crate) async fn extents_continue_and_move_what_is_attached(world: World) {
     world
         .put(vec![numbered(vec![run(9, 2, 9, 1)]), numbered(vec![run(10, 2, 10, 5), run(15, 9, 1, 1)])])
         .await;
-    let found = &world.store.restore().sessions[0];
+    let found = &world.store.restore().unwrap().sessions[0];
     let expected = [run(1, 1, 1, 3), run(4, 2, 5, 4), private.clone(), run(9, 2, 9, 6), run(15, 9, 1, 1)];
     assert_eq!(found.extents, expected);
     assert_eq!(found.attached, [(job(1), (3, true)), (job(2), (14, false))].into(), "job 9 is not followed");
     world.put(vec![Op::Released { session: session(1), through: 5 }, attached(1, 1, false)]).await;
-    let found = &world.store.restore().sessions[0];
+    let found = &world.store.restore().unwrap().sessions[0];
     assert_eq!((found.released, &found.extents[..]), (5, &expected[1..]), "part of an extent keeps it");
     assert_eq!(found.attached[&job(1)], (1, true), "who submitted a job stays its submitter");
     let detached = Op::Detached { session: session(1), job: job(2) };
@@ -184,11 +187,11 @@ pub(crate) async fn extents_continue_and_move_what_is_attached(world: World) {
     world.put(vec![detached, all, numbered(vec![run(16, 9, 2, 1)]), numbered(vec![run(17, 9, 3, 2)])]).await;
     let tokens = vec![[1; 32], [2; 32]];
     world.put(vec![Op::Tokens { session: session(1), hashes: tokens.clone() }, opened(2)]).await;
-    let found = world.store.restore().sessions.into_iter().find(|row| row.id == session(1)).unwrap();
+    let found = world.store.restore().unwrap().sessions.into_iter().find(|row| row.id == session(1)).unwrap();
     assert_eq!((found.extents, found.released), (vec![run(16, 9, 2, 3)], 15));
     assert_eq!((found.attached, found.tokens), ([(job(1), (1, true))].into(), tokens));
     world.put(vec![Op::RemoveSession(session(1)), numbered(vec![run(19, 9, 5, 1)])]).await;
-    let left: Vec<_> = world.store.restore().sessions.into_iter().map(|row| row.id).collect();
+    let left: Vec<_> = world.store.restore().unwrap().sessions.into_iter().map(|row| row.id).collect();
     assert_eq!(left, [session(2)]);
 }
 
@@ -209,7 +212,7 @@ pub(crate) async fn what_was_put_is_found_at_the_next_start(world: World) {
         .await;
     let (epoch, before) = (world.store.epoch(), restored(&*world.store));
     let world = world.reopened();
-    let found = world.store.restore();
+    let found = world.store.restore().unwrap();
     let ids =
         |specs: Vec<&arcpd::proto::submit::Spec>| specs.into_iter().map(|spec| spec.id).collect::<Vec<_>>();
     assert_eq!(ids(found.unfinished.iter().map(|row| &*row.spec).collect()), [job(1), job(4)]);

@@ -192,7 +192,7 @@ impl Scribe {
 async fn answers(world: &World, jobs: u64, asks: &[(u64, u64, u64, usize)]) -> Vec<String> {
     let mut said = vec![restored(&*world.store)];
     for n in 1..=jobs {
-        said.push(format!("{:?}", world.store.job(job(n)).await));
+        said.push(format!("{:?}", world.store.job(job(n)).await.unwrap()));
     }
     for (n, after, events, bytes) in asks {
         said.push(format!("{:?}", world.positions(job(*n), *after, *events, *bytes).await));
@@ -200,7 +200,7 @@ async fn answers(world: &World, jobs: u64, asks: &[(u64, u64, u64, usize)]) -> V
     for (who_asks, before) in [("alice", None), ("bob", None), ("bob", Some(job(jobs / 2)))] {
         for list in [r#"{"limit":2}"#, r#"{"filter":{"status":["pending","error"],"agent":"echo@1"}}"#] {
             let query = Query { principal: who(who_asks), before, ..query(list) };
-            said.push(format!("{:?}", world.store.list(query).await));
+            said.push(format!("{:?}", world.store.list(query).await.unwrap()));
         }
     }
     said

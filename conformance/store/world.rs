@@ -71,13 +71,19 @@ impl World {
 
     /// The ids of a listing, and whether more follow.
     pub(crate) async fn list(&self, query: Query) -> (Vec<JobId>, bool) {
-        let (page, more) = self.store.list(query).await;
+        let (page, more) = self.store.list(query).await.unwrap();
         (page.into_iter().map(|row| row.job_id).collect(), more)
     }
 
     /// The positions of some records.
     pub(crate) async fn positions(&self, job: JobId, after: u64, events: u64, bytes: usize) -> Vec<u64> {
-        self.store.records(job, after, events, bytes).await.into_iter().map(|record| record.pos).collect()
+        self.store
+            .records(job, after, events, bytes)
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|record| record.pos)
+            .collect()
     }
 }
 
@@ -91,7 +97,7 @@ pub(crate) fn open(path: &Path) -> SqliteStore {
 
 /// Everything that a store would restore, as text.
 pub(crate) fn restored(store: &dyn Store) -> String {
-    let mut restored = store.restore();
+    let mut restored = store.restore().unwrap();
     restored.sessions.sort_by_key(|session| session.id);
     format!("{restored:#?}")
 }

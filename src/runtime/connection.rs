@@ -224,9 +224,9 @@ async fn go_on(
         return Err(refuse());
     }
     reaches(core, &cell, resume.last_event_seq)
-        .await
+        .await?
         .map_err(|out| refuse().with("oldest_event_seq", out.oldest).with("newest_event_seq", out.newest))?;
-    follow_again(core, &cell).await;
+    follow_again(core, &cell).await?;
     let token = new_token(core);
     let next = hash(&token);
     let retoken = |void: &[TokenHash]| core.registry.retoken(cell.id, Some(next), void);
@@ -237,17 +237,18 @@ async fn go_on(
 }
 
 /// What a session followed before the daemon was started again wakes it again.
-async fn follow_again(core: &Core, cell: &Arc<SessionCell>) {
+async fn follow_again(core: &Core, cell: &Arc<SessionCell>) -> Result<(), ErrorBody> {
     let unfollowed = cell.lock().unfollowed();
     for job in unfollowed {
-        if let Some(job) = requests::load(core, cell, job).await {
+        if let Some(job) = requests::load(core, cell, job).await? {
             cell.follow(&mut cell.lock(), &job);
         }
     }
+    Ok(())
 }
 
 /// Whether everything after a number can be sent again.
-async fn reaches(core: &Core, cell: &SessionCell, seq: u64) -> Result<(), OutOfReach> {
+async fn reaches(core: &Core, cell: &SessionCell, seq: u64) -> Result<Result<(), OutOfReach>, ErrorBody> {
     let (jobs, followed): (Vec<JobId>, HashMap<JobId, u64>) = {
         let inner = cell.lock();
         let jobs = inner.proto.stream.jobs();
@@ -258,12 +259,12 @@ async fn reaches(core: &Core, cell: &SessionCell, seq: u64) -> Result<(), OutOfR
     let mut oldest = followed;
     for job in jobs {
         if !oldest.contains_key(&job)
-            && let Some(row) = core.store.job(job).await
+            && let Some(row) = core.store.job(job).await.map_err(requests::unreadable)?
         {
             oldest.insert(job, row.tail.first());
         }
     }
-    cell.lock().proto.stream.reaches(seq, |job| oldest.get(&job).copied())
+    Ok(cell.lock().proto.stream.reaches(seq, |job| oldest.get(&job).copied()))
 }
 
 async fn stored(core: &Core, ticket: Ticket) -> Result<(), ErrorBody> {

@@ -7,11 +7,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::proto::record::Record;
-use crate::store::Store;
+use crate::store::{Store, Unreadable};
 use crate::wire::encode::json;
 use crate::wire::event::{ChunkEncoding, ResultChunk};
 use crate::wire::feature::Feature;
-use crate::wire::id::JobId;
+use crate::wire::id::{JobId, ResultId};
 use crate::wire::job::JobResult;
 use crate::wire::limits::Limits;
 
@@ -22,7 +22,22 @@ const READ_BYTES: usize = 1024 * 1024;
 
 /// The payload of `job.result` with the result inside: text as the JSON that it is, or else as a string; bytes as
 /// a base64 string. None when the result was inline anyway, or is too large: then it is named by its id and size.
-pub(super) async fn result(store: &dyn Store, limits: &Limits, job: JobId, record: &Record) -> Option<Bytes> {
+///
+/// # Errors
+/// [`Unreadable`] when what it is made of cannot be read.
+pub(super) async fn result(
+    store: &dyn Store,
+    limits: &Limits,
+    job: JobId,
+    record: &Record,
+) -> Result<Option<Bytes>, Unreadable> {
+    let Some((end, id)) = streamed(limits, record) else { return Ok(None) };
+    let assembled = assemble(store, job, record.pos, id).await?;
+    Ok(assembled.and_then(|(bytes, text)| inlined(end, bytes, text, limits)))
+}
+
+/// The end of a job whose result was streamed and is not too large to be inline, and that result's id.
+fn streamed(limits: &Limits, record: &Record) -> Option<(JobResult, ResultId)> {
     #[derive(Deserialize)]
     struct Size {
         result_size: Option<u64>,
@@ -33,7 +48,11 @@ pub(super) async fn result(store: &dyn Store, limits: &Limits, job: JobId, recor
         return None;
     }
     let end: JobResult = serde_json::from_slice(&record.payload).ok()?;
-    let (bytes, text) = assemble(store, job, record.pos).await?;
+    let id = end.result_id?;
+    Some((end, id))
+}
+
+fn inlined(end: JobResult, bytes: Vec<u8>, text: bool, limits: &Limits) -> Option<Bytes> {
     let result =
         if text { as_json(&String::from_utf8(bytes).ok()?)? } else { string(&STANDARD.encode(bytes))? };
     if result.get().len() > limits.inline_result_bytes {
@@ -55,25 +74,40 @@ fn string(text: &str) -> Option<Box<RawValue>> {
     serde_json::value::to_raw_value(text).ok()
 }
 
-async fn assemble(store: &dyn Store, job: JobId, end: u64) -> Option<(Vec<u8>, bool)> {
+/// What the chunks of a result come to, and whether all of it is text; none when part of the history is gone.
+/// Chunks of an earlier attempt have another id.
+async fn assemble(
+    store: &dyn Store,
+    job: JobId,
+    end: u64,
+    id: ResultId,
+) -> Result<Option<(Vec<u8>, bool)>, Unreadable> {
+    let (mut bytes, mut text, mut pos) = (Vec::new(), true, 0);
+    while pos + 1 < end {
+        let records = store.records(job, pos, READ_EVENTS.min(end - 1 - pos), READ_BYTES).await?;
+        let Some(last) = records.last() else { return Ok(None) };
+        pos = last.pos;
+        for record in records.iter().filter(|record| record.gate == Some(Feature::ResultChunk)) {
+            let Some((piece, is_text)) = piece(record, id) else { return Ok(None) };
+            bytes.extend_from_slice(&piece);
+            text &= is_text;
+        }
+    }
+    Ok(Some((bytes, text)))
+}
+
+/// What a chunk adds to a result, and whether that is text; nothing if it belongs to another result.
+fn piece(record: &Record, id: ResultId) -> Option<(Vec<u8>, bool)> {
     #[derive(Deserialize)]
     struct Chunked {
         body: ResultChunk,
     }
-    let (mut bytes, mut text, mut pos) = (Vec::new(), true, 0);
-    while pos + 1 < end {
-        let records = store.records(job, pos, READ_EVENTS.min(end - 1 - pos), READ_BYTES).await;
-        pos = records.last()?.pos;
-        for record in records.iter().filter(|record| record.gate == Some(Feature::ResultChunk)) {
-            let chunk: Chunked = serde_json::from_slice(&record.payload).ok()?;
-            match chunk.body.encoding {
-                ChunkEncoding::Utf8 => bytes.extend_from_slice(chunk.body.data.as_bytes()),
-                ChunkEncoding::Base64 => {
-                    text = false;
-                    bytes.extend_from_slice(&STANDARD.decode(&chunk.body.data).ok()?);
-                }
-            }
-        }
+    let Chunked { body } = serde_json::from_slice(&record.payload).ok()?;
+    if body.result_id != id {
+        return Some((Vec::new(), true));
     }
-    Some((bytes, text))
+    match body.encoding {
+        ChunkEncoding::Utf8 => Some((body.data.into_bytes(), true)),
+        ChunkEncoding::Base64 => Some((STANDARD.decode(&body.data).ok()?, false)),
+    }
 }

@@ -30,7 +30,7 @@ use crate::agent::catalogue::Catalogue;
 use crate::auth::Authenticator;
 use crate::proto::idempotency::Keys;
 use crate::proto::listing::CursorKey;
-use crate::store::Store;
+use crate::store::{Store, Unreadable};
 use crate::transport::Transport;
 use crate::wire::id::MessageId;
 use crate::wire::limits::Limits;
@@ -105,8 +105,11 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts a daemon. Needs a tokio runtime.
-    pub fn start(parts: Parts) -> Daemon {
+    /// Starts a daemon, which goes on from what its store holds. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// [`Unreadable`] when what the store holds cannot be read.
+    pub fn start(parts: Parts) -> Result<Daemon, Unreadable> {
         let Parts { limits, heartbeat_interval, resume_window, authenticator, catalogue, store, ambient } =
             parts;
         let cursors = CursorKey::new(ambient.secret());
@@ -129,9 +132,9 @@ impl Daemon {
             attempts: TaskTracker::new(),
             connections: TaskTracker::new(),
         });
-        restore::restore(&core);
+        restore::restore(&core)?;
         tokio::spawn(sweep::run(Arc::downgrade(&core)));
-        Daemon { core }
+        Ok(Daemon { core })
     }
 
     /// The limits in force.

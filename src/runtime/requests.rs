@@ -15,7 +15,7 @@ use crate::proto::listing::Query;
 use crate::proto::session::Generation;
 use crate::proto::stream::Stream;
 use crate::proto::submit::{Order, Spec};
-use crate::store::{Full, Op, Ticket};
+use crate::store::{Full, Op, Ticket, Unreadable};
 use crate::wire::encode::json;
 use crate::wire::error::{ErrorBody, ErrorCode};
 use crate::wire::feature::Feature;
@@ -85,7 +85,7 @@ fn ack(session: &SessionCell, seq: u64) -> Result<(), ErrorBody> {
 
 async fn list_jobs(core: &Core, session: &SessionCell, id: String, list: ListJobs) -> Result<(), ErrorBody> {
     let query = Query::new(list, session.principal.clone(), &core.cursors, &core.limits)?;
-    let (mut jobs, mut more) = core.store.list(query.clone()).await;
+    let (mut jobs, mut more) = core.store.list(query.clone()).await.map_err(unreadable)?;
     let mut bytes = 0;
     let fits = jobs.iter().take_while(|job| {
         bytes += json(job).len();
@@ -105,7 +105,7 @@ async fn list_jobs(core: &Core, session: &SessionCell, id: String, list: ListJob
 async fn find(core: &Core, session: &SessionCell, named: Option<&str>) -> Result<Arc<JobCell>, ErrorBody> {
     let named = named.unwrap_or_default();
     let found = match named.parse::<JobId>() {
-        Ok(job) => load(core, session, job).await,
+        Ok(job) => load(core, session, job).await?,
         Err(_) => None,
     };
     found
@@ -113,13 +113,18 @@ async fn find(core: &Core, session: &SessionCell, named: Option<&str>) -> Result
         .ok_or_else(|| authority::no_such_job(named))
 }
 
-pub(super) async fn load(core: &Core, session: &SessionCell, job: JobId) -> Option<Arc<JobCell>> {
+/// A job that is followed, alive, or kept.
+pub(super) async fn load(
+    core: &Core,
+    session: &SessionCell,
+    job: JobId,
+) -> Result<Option<Arc<JobCell>>, ErrorBody> {
     let at_hand = session.lock().followed(job).or_else(|| core.registry.live(job));
     if at_hand.is_some() {
-        return at_hand;
+        return Ok(at_hand);
     }
-    let row = core.store.job(job).await?;
-    Some(Arc::new(JobCell::stored(row, core.store.clone(), core.limits.clone())))
+    let row = core.store.job(job).await.map_err(unreadable)?;
+    Ok(row.map(|row| Arc::new(JobCell::stored(row, core.store.clone(), core.limits.clone()))))
 }
 
 fn accepted(cell: &JobCell, request_id: String, ticket: Ticket) -> Reply {
@@ -150,7 +155,7 @@ async fn submit_order(
     // Another session came first with the same key and parameters while this one was deciding.
     match raced {
         None => Ok(()),
-        Some(first) => match load(core, session, first).await {
+        Some(first) => match load(core, session, first).await? {
             Some(original) => repeat(core, session, request_id, &original),
             None => Err(ErrorBody::new(
                 ErrorCode::InternalError,
@@ -187,7 +192,7 @@ async fn repeated(
     let known = core.keys.lock().look_up(&session.principal, key, order, resolved.as_ref());
     match known {
         Repeat::New => Ok(None),
-        Repeat::Same(job) => Ok(load(core, session, job).await),
+        Repeat::Same(job) => load(core, session, job).await,
         Repeat::Conflict(error) => Err(error),
     }
 }
@@ -353,6 +358,12 @@ async fn subscribe_job(
     drop(inner);
     session.wake();
     Ok(())
+}
+
+/// What a client is told when the store cannot be read: retryable. Why is for the operator, and in the log.
+pub(super) fn unreadable(_: Unreadable) -> ErrorBody {
+    let message = "the daemon cannot read its store now; try again after 1000 ms";
+    ErrorBody::new(ErrorCode::InternalError, message).with("retry_after_ms", 1_000)
 }
 
 /// What a client is told when the store takes no new work: retryable in any case.

@@ -11,7 +11,7 @@ use super::session::SessionCell;
 use crate::proto::session::Session;
 use crate::proto::stream::{Attachment, Stream};
 use crate::proto::submit::Spec;
-use crate::store::{JobRow, Restored, SessionRow};
+use crate::store::{JobRow, Restored, SessionRow, Unreadable};
 use crate::wire::id::{JobId, ResultId};
 use crate::wire::job::JobStatus;
 use crate::wire::time::Timestamp;
@@ -20,8 +20,8 @@ use crate::wire::time::Timestamp;
 const RESTARTED: &str = "died with the daemon, which was started again; submit the job again";
 
 /// Brings back what the store holds. Comes before any connection is served.
-pub(super) fn restore(core: &Arc<Core>) {
-    let Restored { sessions, unfinished, finished } = core.store.restore();
+pub(super) fn restore(core: &Arc<Core>) -> Result<(), Unreadable> {
+    let Restored { sessions, unfinished, finished } = core.store.restore()?;
     let now = core.ambient.now();
     let (kept, open) = (sessions.len(), unfinished.len());
     let mut last: HashMap<JobId, u64> = HashMap::with_capacity(finished.len());
@@ -43,6 +43,7 @@ pub(super) fn restore(core: &Arc<Core>) {
     if kept + open + last.len() > 0 {
         tracing::info!(sessions = kept, unfinished = open, finished = last.len(), "restored");
     }
+    Ok(())
 }
 
 fn remember_key(core: &Core, spec: &Spec) {

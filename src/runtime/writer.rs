@@ -13,11 +13,13 @@ use tokio::time::timeout;
 use super::Core;
 use super::connection::Link;
 use super::inline;
+use super::requests;
 use super::session::{Reply, Work};
 use crate::proto::handshake::cannot_resume;
 use crate::proto::heartbeat::Beat;
 use crate::proto::record::Record;
 use crate::proto::stream::{Extent, Piece};
+use crate::store::Unreadable;
 use crate::transport::{CloseReason, FrameWriter};
 use crate::wire::dialect::{Dialect, Encoded};
 use crate::wire::envelope::Head;
@@ -185,6 +187,7 @@ impl Cursor<'_> {
         extent: Extent,
     ) -> Result<(), CloseReason> {
         let trace_id = self.trace(extent.job()).await;
+        let trace_id = self.read(outbox, trace_id).await?;
         let (job, first_pos, len) = match extent.piece {
             Piece::Private { job, payload } => {
                 let head = self.head(job, trace_id, extent.first_seq);
@@ -196,6 +199,7 @@ impl Cursor<'_> {
         let mut pos = first_pos;
         while pos < first_pos + len {
             let records = self.link.core.store.records(job, pos - 1, first_pos + len - pos, READ_BYTES).await;
+            let records = self.read(outbox, records).await?;
             if records.is_empty() {
                 // Trimmed between numbering and sending.
                 let error = cannot_resume().with("job_id", job.to_string());
@@ -223,7 +227,8 @@ impl Cursor<'_> {
         let link = self.link;
         let inlined = if record.kind == StreamKind::Result && !link.session.features.has(Feature::ResultChunk)
         {
-            inline::result(&*link.core.store, &link.core.limits, job, record).await
+            let result = inline::result(&*link.core.store, &link.core.limits, job, record).await;
+            self.read(outbox, result).await?
         } else {
             None
         };
@@ -242,20 +247,36 @@ impl Cursor<'_> {
         Head { id, session_id, job_id: Some(job), trace_id, event_seq: Some(seq) }
     }
 
-    async fn trace(&mut self, job: JobId) -> Option<TraceId> {
+    /// What was read; what cannot be read is said, and ends the connection: its client resumes later.
+    async fn read<T, W: FrameWriter>(
+        &self,
+        outbox: &mut Outbox<W>,
+        answer: Result<T, Unreadable>,
+    ) -> Result<T, CloseReason> {
+        match answer {
+            Ok(read) => Ok(read),
+            Err(unreadable) => {
+                let error = SessionError::new(requests::unreadable(unreadable), None);
+                outbox.say(self.link, &ServerMessage::Error(error)).await?;
+                Err(CloseReason::Failed)
+            }
+        }
+    }
+
+    async fn trace(&mut self, job: JobId) -> Result<Option<TraceId>, Unreadable> {
         if let Some(trace) = self.traces.get(&job) {
-            return *trace;
+            return Ok(*trace);
         }
         let followed = self.link.session.lock().followed(job);
         let trace = match followed {
             Some(cell) => cell.spec.order.trace_id,
-            None => self.link.core.store.job(job).await.and_then(|row| row.spec.order.trace_id),
+            None => self.link.core.store.job(job).await?.and_then(|row| row.spec.order.trace_id),
         };
         if self.traces.len() >= TRACES {
             self.traces.clear();
         }
         self.traces.insert(job, trace);
-        trace
+        Ok(trace)
     }
 
     fn spoke(&self) {

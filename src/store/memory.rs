@@ -7,7 +7,8 @@ use futures_util::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 
 use super::{
-    Batch, Epoch, Fenced, FinishedRow, Full, JobRow, Op, Restored, SessionRow, Store, Ticket, number,
+    Answer, Batch, Epoch, Fenced, FinishedRow, Full, JobRow, Op, Restored, SessionRow, Store, Ticket,
+    Unreadable, number,
 };
 use crate::proto::listing::{Query, summary};
 use crate::proto::record::{RECORD_OVERHEAD_BYTES, Record, Tail};
@@ -58,7 +59,7 @@ impl Store for MemoryStore {
         EPOCH
     }
 
-    fn restore(&self) -> Restored {
+    fn restore(&self) -> Result<Restored, Unreadable> {
         let inner = self.inner.lock();
         let mut restored =
             Restored { sessions: inner.sessions.values().cloned().collect(), ..Restored::default() };
@@ -73,7 +74,7 @@ impl Store for MemoryStore {
         }
         restored.unfinished.sort_by_key(|row| (row.spec.created_at, row.spec.id));
         restored.finished.sort_by_key(|row| (row.ended_at, row.spec.id));
-        restored
+        Ok(restored)
     }
 
     fn submit(&self, batch: Batch) -> Ticket {
@@ -98,11 +99,11 @@ impl Store for MemoryStore {
         if bytes < self.max_bytes { Ok(()) } else { Err(Full::Bytes { bytes, max: self.max_bytes }) }
     }
 
-    fn job(&self, job: JobId) -> BoxFuture<'_, Option<JobRow>> {
-        Box::pin(ready(self.inner.lock().jobs.get(&job).map(|stored| stored.row.clone())))
+    fn job(&self, job: JobId) -> Answer<'_, Option<JobRow>> {
+        Box::pin(ready(Ok(self.inner.lock().jobs.get(&job).map(|stored| stored.row.clone()))))
     }
 
-    fn list(&self, query: Query) -> BoxFuture<'_, (Vec<JobSummary>, bool)> {
+    fn list(&self, query: Query) -> Answer<'_, (Vec<JobSummary>, bool)> {
         let inner = self.inner.lock();
         let own = inner.by_principal.get(&query.principal);
         let mut rows = own
@@ -117,16 +118,10 @@ impl Store for MemoryStore {
             .map(|stored| summary(&stored.row.spec, stored.row.status, stored.row.tail.last()));
         let page: Vec<JobSummary> = rows.by_ref().take(query.limit).collect();
         let more = rows.next().is_some();
-        Box::pin(ready((page, more)))
+        Box::pin(ready(Ok((page, more))))
     }
 
-    fn records(
-        &self,
-        job: JobId,
-        after: u64,
-        max_events: u64,
-        max_bytes: usize,
-    ) -> BoxFuture<'_, Vec<Record>> {
+    fn records(&self, job: JobId, after: u64, max_events: u64, max_bytes: usize) -> Answer<'_, Vec<Record>> {
         let inner = self.inner.lock();
         let found =
             inner.jobs.get(&job).filter(|stored| stored.row.tail.first() <= after + 1).map(|stored| {
@@ -146,7 +141,7 @@ impl Store for MemoryStore {
                     .cloned()
                     .collect()
             });
-        Box::pin(ready(found.unwrap_or_default()))
+        Box::pin(ready(Ok(found.unwrap_or_default())))
     }
 }
 

@@ -45,6 +45,14 @@ pub struct Fenced {
     pub newest: Epoch,
 }
 
+/// Something that is stored cannot be read now, and why; another attempt may succeed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the store cannot be read: {0}")]
+pub struct Unreadable(pub Arc<str>);
+
+/// What a question to the store comes to.
+pub type Answer<'a, T> = BoxFuture<'a, Result<T, Unreadable>>;
+
 /// New work cannot be taken now, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Full {
@@ -228,8 +236,11 @@ pub trait Store: Send + Sync + 'static {
     /// The epoch of this process.
     fn epoch(&self) -> Epoch;
 
-    /// What was recorded before this process began. Asked once, before anything is submitted.
-    fn restore(&self) -> Restored;
+    /// What was recorded before this process began. Asked before anything is submitted.
+    ///
+    /// # Errors
+    /// [`Unreadable`], in which case there is nothing that a daemon could go on from.
+    fn restore(&self) -> Result<Restored, Unreadable>;
 
     /// Takes a batch. Batches are applied in the order of the calls, and none is ever dropped; one of a stale
     /// epoch is refused, which whoever waits for its ticket is told.
@@ -247,21 +258,15 @@ pub trait Store: Send + Sync + 'static {
     /// [`Full`] with what is in the way.
     fn admits(&self) -> Result<(), Full>;
 
-    /// A job, as far as it is applied.
-    fn job(&self, job: JobId) -> BoxFuture<'_, Option<JobRow>>;
+    /// A job, as far as it is applied; none when it is not kept, or never was.
+    fn job(&self, job: JobId) -> Answer<'_, Option<JobRow>>;
 
     /// A page of a listing, newest first, and whether more follow.
-    fn list(&self, query: Query) -> BoxFuture<'_, (Vec<JobSummary>, bool)>;
+    fn list(&self, query: Query) -> Answer<'_, (Vec<JobSummary>, bool)>;
 
     /// The records of a job after a position, in order and without a gap: at most `max_events` of them, and no
     /// more than `max_bytes` of payload but at least one. Empty when there is none, or the first is trimmed.
-    fn records(
-        &self,
-        job: JobId,
-        after: u64,
-        max_events: u64,
-        max_bytes: usize,
-    ) -> BoxFuture<'_, Vec<Record>>;
+    fn records(&self, job: JobId, after: u64, max_events: u64, max_bytes: usize) -> Answer<'_, Vec<Record>>;
 }
 
 /// Appends an extent, as part of the last one where it continues it.

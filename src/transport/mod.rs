@@ -72,6 +72,8 @@ pub enum CloseReason {
     Policy,
     /// A frame was too big (1009).
     TooBig,
+    /// The daemon cannot go on with this connection, by no fault of the peer's (1011).
+    Failed,
     /// Another connection took the session over (4001).
     TakenOver,
     /// The peer was silent for too long (4002).
@@ -90,6 +92,7 @@ impl CloseReason {
             CloseReason::NotUtf8 => 1007,
             CloseReason::Policy => 1008,
             CloseReason::TooBig => 1009,
+            CloseReason::Failed => 1011,
             CloseReason::TakenOver => 4001,
             CloseReason::HeartbeatLost => 4002,
             CloseReason::TooSlow => 4003,
@@ -105,6 +108,7 @@ impl CloseReason {
             CloseReason::NotUtf8 => "not UTF-8",
             CloseReason::Policy => "refused",
             CloseReason::TooBig => "frame too big",
+            CloseReason::Failed => "the daemon failed; resume to go on",
             CloseReason::TakenOver => "the session was resumed on another connection",
             CloseReason::HeartbeatLost => "heartbeat lost",
             CloseReason::TooSlow => "reading too slowly; resume to go on",

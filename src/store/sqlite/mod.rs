@@ -23,7 +23,7 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, ready};
 use rusqlite::{Connection, OpenFlags};
 
-use super::{Batch, Durability, Epoch, Fenced, Full, JobRow, Restored, Store, Ticket};
+use super::{Answer, Batch, Durability, Epoch, Fenced, Full, JobRow, Restored, Store, Ticket, Unreadable};
 use crate::proto::listing::Query;
 use crate::proto::record::Record;
 use crate::wire::id::JobId;
@@ -131,8 +131,7 @@ impl SqliteStore {
         }
         let used = writer::used(&db).map_err(refuse)?;
         let readers = Arc::new(Readers::open(path).map_err(refuse)?);
-        let restored = readers.ask(read::restored).map_err(refuse)?;
-        let shared = Arc::new(Shared::new(epoch, options, used, restored));
+        let shared = Arc::new(Shared::new(epoch, options, used));
         let (done, waits) = mpsc::channel();
         let writer = Writer { shared: shared.clone(), db, lock, done };
         std::thread::Builder::new().name("store".into()).spawn(|| writer.run()).map_err(failed)?;
@@ -212,12 +211,8 @@ impl Store for SqliteStore {
         self.shared.epoch
     }
 
-    fn restore(&self) -> Restored {
-        // Read when the store was opened, where an error can be told; who asks later gets what can be read.
-        self.shared.restored().unwrap_or_else(|| {
-            let read = self.readers.ask(read::restored);
-            read.inspect_err(|error| tracing::error!(%error, "the store cannot be read")).unwrap_or_default()
-        })
+    fn restore(&self) -> Result<Restored, Unreadable> {
+        self.readers.ask(read::restored)
     }
 
     fn submit(&self, batch: Batch) -> Ticket {
@@ -235,21 +230,15 @@ impl Store for SqliteStore {
         self.shared.admits()
     }
 
-    fn job(&self, job: JobId) -> BoxFuture<'_, Option<JobRow>> {
+    fn job(&self, job: JobId) -> Answer<'_, Option<JobRow>> {
         Box::pin(self.readers.clone().answer(move |db| read::job(db, job)))
     }
 
-    fn list(&self, query: Query) -> BoxFuture<'_, (Vec<JobSummary>, bool)> {
+    fn list(&self, query: Query) -> Answer<'_, (Vec<JobSummary>, bool)> {
         Box::pin(self.readers.clone().answer(move |db| read::list(db, &query)))
     }
 
-    fn records(
-        &self,
-        job: JobId,
-        after: u64,
-        max_events: u64,
-        max_bytes: usize,
-    ) -> BoxFuture<'_, Vec<Record>> {
+    fn records(&self, job: JobId, after: u64, max_events: u64, max_bytes: usize) -> Answer<'_, Vec<Record>> {
         let ask = move |db: &Connection| read::records(db, job, after, max_events, max_bytes);
         Box::pin(self.readers.clone().answer(ask))
     }

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::rows::{self, int};
 use crate::proto::listing::{Query, summary};
 use crate::proto::record::{Record, Tail};
-use crate::store::{FinishedRow, JobRow, Restored, SessionRow};
+use crate::store::{FinishedRow, JobRow, Restored, SessionRow, Unreadable};
 use crate::wire::id::{JobId, SessionId};
 use crate::wire::job::JobStatus;
 use crate::wire::session::JobSummary;
@@ -35,15 +35,22 @@ impl Readers {
         Ok(Readers { path: path.into(), idle: Mutex::new(Some(idle)), returned: Condvar::new() })
     }
 
-    /// Asks on a connection that nobody uses, in one view of the store; waits for one if need be.
+    /// Asks on a connection that nobody uses, in one view of the store; waits for one if need be. What cannot be
+    /// read is told and logged.
     pub(super) fn ask<T>(
         &self,
         question: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-    ) -> rusqlite::Result<T> {
-        let lent = self.lend()?;
-        let db = lent.db.as_ref().ok_or_else(closed)?;
-        let view = db.unchecked_transaction()?;
-        question(&view)
+    ) -> Result<T, Unreadable> {
+        let ask = || {
+            let lent = self.lend()?;
+            let db = lent.db.as_ref().ok_or_else(closed)?;
+            let view = db.unchecked_transaction()?;
+            question(&view)
+        };
+        ask().map_err(|error| {
+            tracing::error!(store = %self.path.display(), %error, "the store cannot be read");
+            Unreadable(error.to_string().into())
+        })
     }
 
     fn lend(&self) -> rusqlite::Result<Lent<'_>> {
@@ -62,17 +69,14 @@ impl Readers {
         self.returned.notify_all();
     }
 
-    /// Asks where waiting harms nobody. What cannot be read is logged and not there.
-    pub(super) async fn answer<T: Default + Send + 'static>(
+    /// Asks where waiting harms nobody.
+    pub(super) async fn answer<T: Send + 'static>(
         self: Arc<Self>,
         question: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> T {
-        let asked = tokio::task::spawn_blocking(move || {
-            self.ask(question).inspect_err(|error| {
-                tracing::error!(store = %self.path.display(), %error, "the store cannot be read");
-            })
-        });
-        asked.await.ok().and_then(Result::ok).unwrap_or_default()
+    ) -> Result<T, Unreadable> {
+        let asked = tokio::task::spawn_blocking(move || self.ask(question)).await;
+        // The question is dropped unasked when the program ends.
+        asked.unwrap_or_else(|dropped| Err(Unreadable(dropped.to_string().into())))
     }
 }
 

@@ -49,13 +49,13 @@ async fn a_full_disk_refuses_new_work_acknowledges_nothing_and_recovers() {
     assert!(matches!(why, Full::Failing { .. }) && why.to_string().contains("full"), "{why}");
     let acknowledged = tickets.iter().filter(|ticket| store.shared.settled(**ticket).is_some()).count();
     assert!(acknowledged < tickets.len());
-    let stored = store.job(job).await.unwrap().tail.last();
+    let stored = store.job(job).await.unwrap().unwrap().tail.last();
     assert!(stored > acknowledged as u64, "what is acknowledged is stored");
-    assert_eq!(store.records(job, 0, 99, usize::MAX).await.len() as u64, stored);
+    assert_eq!(store.records(job, 0, 99, usize::MAX).await.unwrap().len() as u64, stored);
     store.shared.page_limit.store(u32::MAX.into(), Ordering::Relaxed);
     tokio::time::timeout(Duration::from_secs(60), store.applied(tickets[38])).await.unwrap().unwrap();
     assert_eq!(store.admits(), Ok(()));
-    assert_eq!(store.records(job, 0, 99, usize::MAX).await.len(), 40);
+    assert_eq!(store.records(job, 0, 99, usize::MAX).await.unwrap().len(), 40);
 }
 
 #[tokio::test]
@@ -75,5 +75,5 @@ async fn what_is_removed_makes_room_for_what_waits() {
     store.shared.page_limit.store(1, Ordering::Relaxed);
     let ticket = submit(std::iter::once(accepted(new)).chain((1..=15).map(|pos| append(new, pos))).collect());
     tokio::time::timeout(Duration::from_secs(60), store.applied(ticket)).await.unwrap().unwrap();
-    assert_eq!(store.job(new).await.unwrap().tail.last(), 15);
+    assert_eq!(store.job(new).await.unwrap().unwrap().tail.last(), 15);
 }

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::SqliteOptions;
 use super::apply::{self, AtHand, Hands};
 use crate::proto::stream::Piece;
-use crate::store::{Batch, Epoch, Fenced, Full, Op, Restored, Ticket};
+use crate::store::{Batch, Epoch, Fenced, Full, Op, Ticket};
 
 /// Batches in one transaction, at most.
 const GROUP_BATCHES: usize = 4_096;
@@ -33,7 +33,6 @@ struct Queue {
     bytes: u64,
     last: Ticket,
     stopping: bool,
-    restored: Option<Restored>,
 }
 
 /// What the writer and those who wait for it share.
@@ -52,14 +51,8 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(epoch: Epoch, options: SqliteOptions, used: u64, restored: Restored) -> Self {
-        let queue = Queue {
-            batches: VecDeque::new(),
-            bytes: 0,
-            last: Ticket::default(),
-            stopping: false,
-            restored: Some(restored),
-        };
+    pub(super) fn new(epoch: Epoch, options: SqliteOptions, used: u64) -> Self {
+        let queue = Queue { batches: VecDeque::new(), bytes: 0, last: Ticket::default(), stopping: false };
         Shared {
             epoch,
             options,
@@ -81,7 +74,6 @@ impl Shared {
         if batch.epoch != self.epoch || self.fenced.get().is_some() {
             return Ticket::REFUSED;
         }
-        queue.restored = None;
         queue.bytes += weight;
         queue.batches.push_back((batch, weight));
         queue.last.0 += 1;
@@ -130,11 +122,6 @@ impl Shared {
         }
         let (bytes, max) = (self.used.load(Ordering::Relaxed), self.options.max_bytes);
         if bytes < max { Ok(()) } else { Err(Full::Bytes { bytes, max }) }
-    }
-
-    /// What was found at start, once, and only before anything was submitted.
-    pub(super) fn restored(&self) -> Option<Restored> {
-        self.queue.lock().restored.take()
     }
 
     pub(super) fn stop(&self) {

@@ -190,6 +190,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> FrameWriter for WebSocketWriter<S
             | CloseReason::NotUtf8
             | CloseReason::Policy
             | CloseReason::TooBig
+            | CloseReason::Failed
             | CloseReason::TakenOver => self.send_timeout,
         };
         // Running out of either time is no error: the socket goes when both halves are dropped.
