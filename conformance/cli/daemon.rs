@@ -54,7 +54,11 @@ impl Daemon {
             std::fs::write(home.path().join("arcpd.toml"), config).unwrap();
         }
         let mut command = arcpd(home.path());
-        command.args(["serve", "--listen", "127.0.0.1:0"]).args(flags);
+        Daemon::of(command.args(["serve", "--listen", "127.0.0.1:0"]).args(flags), home)
+    }
+
+    /// The daemon that a command starts.
+    pub fn of(command: &mut Command, home: tempfile::TempDir) -> Daemon {
         let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         let mut stdout = BufReader::new(process.stdout.take().unwrap());
@@ -74,6 +78,17 @@ impl Daemon {
 
     pub fn pid(&self) -> u32 {
         self.process.id()
+    }
+
+    /// Its folder, which then outlives it.
+    pub fn take_home(&mut self) -> tempfile::TempDir {
+        std::mem::replace(&mut self.home, tempfile::tempdir().unwrap())
+    }
+
+    /// What is in its folder beside its own state.
+    pub fn files(&self) -> Vec<String> {
+        let names = self.home.path().read_dir().unwrap().map(|entry| entry.unwrap().file_name());
+        names.map(|name| name.into_string().unwrap()).filter(|name| name != ".local").collect()
     }
 
     /// A client command for alice.

@@ -120,7 +120,7 @@ fn an_output_that_leads_to_stdout_is_written_there() {
     }
     assert_eq!(fs::read_to_string(&file).unwrap(), "77");
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink(), "the link became a file");
-    assert_eq!(fs::read_dir(daemon.home.path()).unwrap().count(), 2);
+    assert_eq!(daemon.files().len(), 2);
 }
 
 /// Whether this process, and so every one that it starts, has hang-ups ignored, as under `nohup`.
@@ -143,11 +143,11 @@ fn a_command_that_is_told_to_end_leaves_no_draft() {
         let mut child = submit.arg(&file).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut talk = BufReader::new(child.stderr.take().unwrap()).lines();
         assert!(talk.next().unwrap().unwrap().contains("sleeper"));
-        assert_eq!(fs::read_dir(daemon.home.path()).unwrap().count(), 1, "there is a draft");
+        assert_eq!(daemon.files().len(), 1, "there is a draft");
         let sent = Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status();
         assert!(sent.unwrap().success());
         assert_eq!(child.wait().unwrap().code(), Some(code));
-        assert_eq!(fs::read_dir(daemon.home.path()).unwrap().count(), 0, "the draft is still there");
+        assert_eq!(daemon.files().len(), 0, "the draft is still there");
     }
 }
 
@@ -172,9 +172,7 @@ fn a_result_that_does_not_come_leaves_no_file() {
     let file = daemon.home.path().join("never");
     let failed = daemon.run(&["submit", "failer", "-o", file.to_str().unwrap()]);
     assert_eq!(failed.code, Some(1));
-    let left: Vec<_> =
-        fs::read_dir(daemon.home.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(daemon.files(), [""; 0]);
 }
 
 #[test]

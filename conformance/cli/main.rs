@@ -6,3 +6,4 @@ mod daemon;
 mod jobs;
 mod outside;
 mod stdio;
+mod store;

@@ -7,19 +7,26 @@ use serde_json::{Value, json};
 
 use super::daemon::{Daemon, arcpd};
 
-struct Lines {
+pub struct Lines {
     child: Child,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
+    talk: tempfile::NamedTempFile,
 }
 
 impl Lines {
-    fn start(command: &mut Command) -> Lines {
-        let mut child =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    pub fn start(command: &mut Command) -> Lines {
+        let talk = tempfile::NamedTempFile::new().unwrap();
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(talk.reopen().unwrap());
+        let mut child = command.spawn().unwrap();
         let input = child.stdin.take();
         let output = BufReader::new(child.stdout.take().unwrap());
-        Lines { child, input, output }
+        Lines { child, input, output, talk }
+    }
+
+    /// What has been written to stderr.
+    pub fn talk(&self) -> String {
+        std::fs::read_to_string(self.talk.path()).unwrap()
     }
 
     fn raw(&mut self, bytes: &[u8]) {
@@ -28,24 +35,24 @@ impl Lines {
         input.flush().unwrap();
     }
 
-    fn send(&mut self, id: &str, kind: &str, payload: Value) {
+    pub fn send(&mut self, id: &str, kind: &str, payload: Value) {
         self.raw(
             format!("{}\n", json!({ "arcp": "1.1", "id": id, "type": kind, "payload": payload })).as_bytes(),
         );
     }
 
-    fn next(&mut self) -> Value {
+    pub fn next(&mut self) -> Value {
         let mut line = String::new();
         assert!(self.output.read_line(&mut line).unwrap() > 0, "the process ended");
         serde_json::from_str(&line).unwrap_or_else(|_| panic!("not a frame: {line:?}"))
     }
 
-    fn hello(&mut self, token: &str) -> Value {
+    pub fn hello(&mut self, token: &str) -> Value {
         self.send("h", "session.hello", json!({ "auth": { "scheme": "bearer", "token": token } }));
         self.next()
     }
 
-    fn end(mut self) -> (Option<i32>, String) {
+    pub fn end(mut self) -> (Option<i32>, String) {
         self.input = None;
         let mut rest = String::new();
         std::io::Read::read_to_string(&mut self.output, &mut rest).unwrap();

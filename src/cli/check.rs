@@ -12,7 +12,9 @@ use super::exit::Exit;
 use crate::agent::catalogue::BadAgent;
 use crate::auth::token_file::read_token_file;
 use crate::config::load::Search;
-use crate::config::{AgentConfig, Config, Environment, Loaded, ServeArgs, Setting, Source, TlsFiles, load};
+use crate::config::{
+    AgentConfig, Config, Environment, Loaded, ServeArgs, Setting, Source, StoreKind, TlsFiles, load,
+};
 use crate::embed::BuildError;
 use crate::transport::tls;
 
@@ -67,6 +69,7 @@ fn examine(loaded: Loaded, environment: &Environment) -> Report {
             report.warnings.extend(daemon::no_agents(&resolved.config).map(String::from));
             look_at_files(&resolved.config, &mut report);
             look_at_token(&resolved.config, &mut report.errors);
+            look_at_store(&resolved.config, &mut report.errors);
             look_at_catalogue(&resolved.config, &mut report);
             look_at_agents(&resolved.config, environment, &mut report.warnings);
             report.errors.sort_by_key(|problem| problem.place.as_ref().map(Source::order));
@@ -116,6 +119,13 @@ fn look_at_token(config: &Config, errors: &mut Vec<Problem>) {
         Some(_) => return,
     };
     errors.push(Problem { place: None, text });
+}
+
+/// Whether there is a place for the store. It is not opened: a daemon may be using it.
+fn look_at_store(config: &Config, errors: &mut Vec<Problem>) {
+    if config.store == StoreKind::Sqlite && config.store_path.is_none() {
+        errors.push(Problem { place: None, text: StartError::NoStorePath.to_string() });
+    }
 }
 
 /// Registers the agents as a daemon would.
@@ -525,6 +535,20 @@ mod tests {
     }
 
     #[test]
+    fn a_store_without_a_place_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = file(&directory, "");
+        let flags = ["--demo-agents", "--token=a=b", "--config", path.to_str().unwrap()];
+        let homeless = check(&flags, &[("HOME", "")]);
+        assert_eq!(homeless.code, Exit::Usage);
+        assert!(homeless.err.contains("--store memory"), "{}", homeless.err);
+        for (flag, env) in [("--store=memory", ("HOME", "")), ("--log-level=warn", ("XDG_STATE_HOME", "/s"))]
+        {
+            assert_eq!(check(&[&flags[..], &[flag]].concat(), &[env]).code, Exit::Success);
+        }
+    }
+
+    #[test]
     fn a_report_that_cannot_be_written_is_a_failure() {
         struct Full;
         impl Write for Full {
@@ -537,7 +561,8 @@ mod tests {
         }
         let directory = tempfile::tempdir().unwrap();
         let tokens = vec![crate::wire::session::Token::new("alice=tok-a")];
-        let serve = ServeArgs { config: Some(file(&directory, "")), tokens, ..ServeArgs::default() };
+        let (config, store) = (Some(file(&directory, "")), Some("memory".into()));
+        let serve = ServeArgs { config, tokens, store, ..ServeArgs::default() };
         let args = CheckArgs { serve, json: false };
         assert_eq!(run(&args, &Environment::default(), &mut Vec::new(), &mut Vec::new()), Exit::Success);
         assert_eq!(run(&args, &Environment::default(), &mut Full, &mut Vec::new()), Exit::Usage);

@@ -16,7 +16,7 @@ use crate::config::{AgentConfig, Config, ConfigErrors, Environment, Resolved, Se
 use crate::embed::{BuildError, Builder, Runtime};
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
-use crate::store::sqlite::{OpenError, SqliteOptions, SqliteStore};
+use crate::store::sqlite::{Endpoint, OpenError, SqliteOptions, SqliteStore};
 use crate::telemetry;
 
 /// Why the daemon does not start.
@@ -37,10 +37,13 @@ pub enum StartError {
     )]
     NoTokenFile,
     /// The store cannot be opened.
-    #[error(transparent)]
+    #[error("{0}{hint}", hint = elsewhere(.0))]
     Store(#[from] OpenError),
     /// There is no place for the store.
-    #[error("there is no home directory to keep the store in; set --store-path or store.path")]
+    #[error(
+        "there is no home directory to keep the store in; name a file with --store-path or store.path, or keep \
+         everything in memory with --store memory"
+    )]
     NoStorePath,
     /// The runtime cannot be built.
     #[error(transparent)]
@@ -70,6 +73,17 @@ fn taken(error: &crate::http::BindError) -> &'static str {
         return "";
     }
     "; is another arcpd running there? choose another address with --listen"
+}
+
+/// What to do where a store cannot be had.
+fn elsewhere(error: &OpenError) -> &'static str {
+    match error {
+        OpenError::InUse { .. } => " with --store-path",
+        OpenError::Failed { .. } => {
+            "; choose another file with --store-path, or keep everything in memory with --store memory"
+        }
+        OpenError::Newer { .. } | OpenError::NotAStore { .. } | OpenError::Corrupt { .. } => "",
+    }
 }
 
 impl StartError {
@@ -122,22 +136,25 @@ pub fn own_token(config: &Config) -> Result<Option<FirstToken>, StartError> {
     Ok(Some(first_token(path, |bytes| *bytes = rand::rng().random())?))
 }
 
-/// Starts the runtime that a configuration describes.
+/// Starts the runtime that a configuration describes. Where it is to listen is noted beside its store.
 ///
 /// # Errors
-/// [`StartError`] when an agent cannot be registered.
-pub fn start(config: &Config, own: Option<&FirstToken>) -> Result<Runtime, StartError> {
-    Ok(builder(config, own)?.start()?)
+/// [`StartError`] when the store cannot be opened or an agent cannot be registered.
+pub fn start(
+    config: &Config,
+    own: Option<&FirstToken>,
+    endpoint: Option<Endpoint>,
+) -> Result<Runtime, StartError> {
+    Ok(builder(config, own)?.store(store(config, endpoint)?).start()?)
 }
 
-/// What [`start`] starts.
+/// What [`start`] starts, but for the store.
 ///
 /// # Errors
 /// [`StartError`] when the guard of children cannot be set up.
 pub fn builder(config: &Config, own: Option<&FirstToken>) -> Result<Builder, StartError> {
     let limits = Arc::new(config.limits.clone());
     let mut builder = Runtime::builder()
-        .store(store(config)?)
         .limits(config.limits.clone())
         .heartbeat_interval(Duration::from_secs(config.heartbeat_interval_sec))
         .resume_window(Duration::from_secs(config.resume_window_sec))
@@ -161,9 +178,12 @@ pub fn no_agents(config: &Config) -> Option<&'static str> {
     )
 }
 
-fn store(config: &Config) -> Result<Arc<dyn Store>, StartError> {
+fn store(config: &Config, endpoint: Option<Endpoint>) -> Result<Arc<dyn Store>, StartError> {
     match config.store {
-        StoreKind::Memory => Ok(Arc::new(MemoryStore::new(config.limits.store_bytes))),
+        StoreKind::Memory => {
+            tracing::info!("sessions and jobs are kept in memory, and end with this process");
+            Ok(Arc::new(MemoryStore::new(config.limits.store_bytes)))
+        }
         StoreKind::Sqlite => {
             let path = config.store_path.as_deref().ok_or(StartError::NoStorePath)?;
             let options = SqliteOptions {
@@ -172,6 +192,9 @@ fn store(config: &Config) -> Result<Arc<dyn Store>, StartError> {
                 queue_bytes: config.limits.store_queue_bytes,
             };
             let store = SqliteStore::open(path, options)?;
+            if let Some(Err(error)) = endpoint.map(|endpoint| store.announce(endpoint)) {
+                tracing::warn!(%error, "arcpd stdio will not find this daemon: its note beside the store cannot be written");
+            }
             tracing::info!(path = %path.display(), durability = %config.durability, "sessions and jobs are kept in a file");
             Ok(Arc::new(store))
         }

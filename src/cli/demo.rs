@@ -1,4 +1,6 @@
 //! `arcpd demo`: a daemon on a free port, a real agent, and one job of its, seen as any client would see it.
+//!
+//! Its store is in memory: a demo leaves nothing behind.
 
 use std::ffi::OsString;
 use std::fs;

@@ -203,7 +203,7 @@ impl Failure {
             Failure::Start(error) | Failure::Stdio(StdioError::Start(error)) => error.exit(),
             Failure::Stdio(StdioError::Cut(_)) => Exit::Cut,
             Failure::Stdio(StdioError::Connect(transport::ConnectError::Url { .. })) => Exit::Usage,
-            Failure::Stdio(StdioError::Connect(_)) => Exit::Unreachable,
+            Failure::Stdio(StdioError::Connect(_) | StdioError::Join { .. }) => Exit::Unreachable,
             Failure::Bench(BenchError::Url { .. }) => Exit::Usage,
             Failure::Bench(_) => Exit::Local,
             Failure::File { .. } | Failure::Output(_) => Exit::Local,

@@ -1,6 +1,6 @@
 //! `arcpd serve`: the daemon on a socket.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -14,6 +14,7 @@ use crate::config::{Config, ServeArgs};
 use crate::embed::Runtime;
 use crate::http::{ConnectionInfo, Health, Listener, ListenerConfig, ServerTransport};
 use crate::runtime::Peer;
+use crate::store::sqlite::Endpoint;
 use crate::transport::tls;
 
 impl Health for Runtime {
@@ -32,7 +33,7 @@ pub(super) async fn run(args: &ServeArgs, terminal: &mut Terminal) -> Result<(),
     let own = daemon::own_token(&config)?;
     // The address first: whoever cannot have it must not begin to do jobs.
     let listener = bind(&config).await?;
-    let runtime = daemon::start(&config, own.as_ref())?;
+    let runtime = daemon::start(&config, own.as_ref(), Some(endpoint(&config, listener.local_addr())?))?;
     let url = url_of(&config, listener.local_addr());
     // Whoever closed our stdout does not want to know; the daemon serves all the same.
     let _ = terminal.line(&format!("arcpd listening on {url}"));
@@ -90,6 +91,17 @@ async fn resolve(config: &Config) -> Result<SocketAddr, StartError> {
 fn url_of(config: &Config, local: SocketAddr) -> String {
     let scheme = if config.tls.is_some() { "wss" } else { "ws" };
     format!("{scheme}://{local}/arcp")
+}
+
+/// Where clients on this machine reach the daemon.
+fn endpoint(config: &Config, mut local: SocketAddr) -> std::io::Result<Endpoint> {
+    match local.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => local.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => local.set_ip(Ipv6Addr::LOCALHOST.into()),
+        IpAddr::V4(_) | IpAddr::V6(_) => {}
+    }
+    let certificate = config.tls.as_ref().map(|files| std::path::absolute(&files.certificate)).transpose()?;
+    Ok(Endpoint { url: url_of(config, local), certificate })
 }
 
 /// The lines to paste into another terminal.

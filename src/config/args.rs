@@ -20,7 +20,7 @@ pub struct ServeArgs {
     /// Where to listen; port 0 takes any free port [default: 127.0.0.1:7878] [env: ARCPD_LISTEN]
     #[arg(long, value_name = "HOST:PORT")]
     pub listen: Option<String>,
-    /// Where sessions and jobs are kept: memory or sqlite [env: ARCPD_STORE]
+    /// Where sessions and jobs are kept: memory or sqlite [default: sqlite] [env: ARCPD_STORE]
     #[arg(long, value_name = "KIND")]
     pub store: Option<String>,
     /// The file of the sqlite store [env: ARCPD_STORE_PATH]

@@ -73,7 +73,7 @@ keys! {
     DEMO_AGENTS = "server.demo_agents", "boolean", None, Some("ARCPD_DEMO_AGENTS"), Some("--demo-agents"),
         "Whether the built-in demonstration agents are offered.";
     STORE = "store.kind", "text, memory or sqlite", None, Some("ARCPD_STORE"), Some("--store"),
-        "Where sessions and jobs are kept: in memory until the daemon ends, or in a file.";
+        "Where sessions and jobs are kept: in memory until the daemon ends, or in a file. arcpd stdio opens a file only if asked to.";
     STORE_PATH = "store.path", "path", Some("$XDG_STATE_HOME/arcpd/arcpd.db, else ~/.local/state/arcpd/arcpd.db"),
         Some("ARCPD_STORE_PATH"), Some("--store-path"),
         "The file of the store of kind sqlite.";

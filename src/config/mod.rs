@@ -55,6 +55,8 @@ pub struct Config {
     pub demo_agents: bool,
     /// Where jobs are kept.
     pub store: StoreKind,
+    /// Whether somebody chose that or the file, and it is not the default.
+    pub store_is_chosen: bool,
     /// The file of the store of kind sqlite. None when nobody names a place and the environment has no home directory.
     pub store_path: Option<PathBuf>,
     /// What that file survives.
@@ -90,7 +92,8 @@ impl Default for Config {
             heartbeat_interval_sec: 30,
             resume_window_sec: 600,
             demo_agents: false,
-            store: StoreKind::Memory,
+            store: StoreKind::Sqlite,
+            store_is_chosen: false,
             store_path: None,
             durability: Durability::Full,
             token_file: None,

@@ -188,11 +188,11 @@ impl<'a> Resolver<'a> {
         let window = self.seconds(&keys::RESUME_WINDOW, defaults.resume_window_sec, &RESUME_WINDOW_SEC);
         let demo_agents =
             self.value(&keys::DEMO_AGENTS, defaults.demo_agents, |raw| raw.boolean(), bool::to_string).0;
-        let store = self.value(&keys::STORE, defaults.store, |raw| raw.parsed("a text"), shown_text).0;
+        let store = self.value(&keys::STORE, defaults.store, |raw| raw.parsed("a text"), shown_text);
         let store_path = self.state_file(&keys::STORE_PATH, defaults.store_path.clone(), "arcpd/arcpd.db");
         let durability =
             self.value(&keys::DURABILITY, defaults.durability, |raw| raw.parsed("a text"), shown_text).0;
-        let token_file = self.state_file(&keys::TOKEN_FILE, defaults.token_file.clone(), "arcpd/token");
+        let token_file = self.state_file(&keys::TOKEN_FILE, defaults.token_file.clone(), "arcpd/token").0;
         let tokens = tokens::resolve(self);
         let log = LogConfig {
             filter: self
@@ -212,8 +212,9 @@ impl<'a> Resolver<'a> {
             heartbeat_interval_sec: heartbeat.0,
             resume_window_sec,
             demo_agents,
-            store,
-            store_path,
+            store_is_chosen: [&store.1, &store_path.1].iter().any(|source| **source != Source::Default),
+            store: store.0,
+            store_path: store_path.0,
             durability,
             token_file,
             tokens,
@@ -252,14 +253,14 @@ impl<'a> Resolver<'a> {
     }
 
     /// A file of the daemon's own, by default below the user's state directory.
-    fn state_file(&mut self, key: &Key, default: Option<PathBuf>, below: &str) -> Option<PathBuf> {
+    fn state_file(&mut self, key: &Key, default: Option<PathBuf>, below: &str) -> (Option<PathBuf>, Source) {
         let state = self
             .env_text("XDG_STATE_HOME")
             .map(PathBuf::from)
             .filter(|path| path.is_absolute())
             .or_else(|| self.env_text("HOME").map(|home| Path::new(home).join(".local/state")));
         let default = default.or_else(|| state.map(|state| state.join(below)));
-        self.path(key, default).0
+        self.path(key, default)
     }
 
     /// Names in the environment that look like this daemon's and are not.

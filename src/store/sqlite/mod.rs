@@ -5,6 +5,7 @@
 //! trying, and has new work refused by [`Store::admits`].
 
 mod apply;
+mod lock;
 mod read;
 mod rows;
 mod schema;
@@ -13,7 +14,6 @@ mod tests;
 mod writer;
 
 use std::error::Error;
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,6 +28,8 @@ use crate::proto::listing::Query;
 use crate::proto::record::Record;
 use crate::wire::id::JobId;
 use crate::wire::session::JobSummary;
+pub use lock::{Endpoint, Holder};
+use lock::{Note, create_directory, create_private, lock};
 use read::Readers;
 use writer::{Shared, Writer};
 
@@ -57,10 +59,16 @@ pub struct SqliteOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another daemon has it.
-    #[error("the store {} is in use by another daemon: stop that one, or choose another file", path.display())]
+    #[error(
+        "the store {} is in use by another daemon{}: stop that one, or choose another file",
+        path.display(),
+        holder.as_ref().map(|holder| format!(" ({holder})")).unwrap_or_default()
+    )]
     InUse {
         /// The file.
         path: PathBuf,
+        /// Who has it, if that one says so.
+        holder: Option<Holder>,
     },
     /// It was written by a newer version of this program.
     #[error(
@@ -108,6 +116,7 @@ pub enum OpenError {
 pub struct SqliteStore {
     shared: Arc<Shared>,
     readers: Arc<Readers>,
+    note: parking_lot::Mutex<Note>,
     done: parking_lot::Mutex<mpsc::Receiver<()>>,
 }
 
@@ -121,6 +130,7 @@ impl SqliteStore {
         create_directory(path).map_err(failed)?;
         let lock = lock(path)?;
         create_private(path).map_err(failed)?;
+        let note = Note::write(path, &Holder { pid: std::process::id(), endpoint: None }).map_err(failed)?;
         let mut db = connect(path)?;
         schema::prepare(&mut db, path, schema::MIGRATIONS)?;
         let refuse = |source| schema::refuse(path, source);
@@ -135,7 +145,16 @@ impl SqliteStore {
         let (done, waits) = mpsc::channel();
         let writer = Writer { shared: shared.clone(), db, lock, done };
         std::thread::Builder::new().name("store".into()).spawn(|| writer.run()).map_err(failed)?;
-        Ok(SqliteStore { shared, readers, done: parking_lot::Mutex::new(waits) })
+        let (note, done) = (parking_lot::Mutex::new(note), parking_lot::Mutex::new(waits));
+        Ok(SqliteStore { shared, readers, note, done })
+    }
+
+    /// Says beside the store where its daemon can be reached, until the store is closed; see [`Holder::of`].
+    ///
+    /// # Errors
+    /// When that cannot be written.
+    pub fn announce(&self, endpoint: Endpoint) -> io::Result<()> {
+        self.note.lock().rewrite(&Holder { pid: std::process::id(), endpoint: Some(endpoint) })
     }
 }
 
@@ -146,39 +165,6 @@ impl Drop for SqliteStore {
         if self.done.lock().recv_timeout(FLUSH) == Err(mpsc::RecvTimeoutError::Timeout) {
             tracing::error!("the store is still writing; what it was given last may be lost");
         }
-    }
-}
-
-/// Makes the directory of a file, for its owner only.
-fn create_directory(path: &Path) -> io::Result<()> {
-    let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) else {
-        return Ok(());
-    };
-    let mut builder = DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(directory)
-}
-
-/// Makes an empty file for its owner only, if there is none.
-fn create_private(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.create(true).truncate(false).write(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
-}
-
-/// Keeps other daemons out, for as long as the file is open.
-fn lock(path: &Path) -> Result<File, OpenError> {
-    let beside = schema::beside(path, ".lock");
-    let failed = |source: io::Error| OpenError::Failed { path: beside.clone(), source: Box::new(source) };
-    let file = create_private(&beside).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: path.into() }),
-        Err(TryLockError::Error(source)) => Err(failed(source)),
     }
 }
 

@@ -1,0 +1,137 @@
+//! Where a daemon keeps what it knows, who has it, and what others do about that.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::json;
+
+use super::daemon::{Daemon, Ran, arcpd};
+use super::stdio::Lines;
+
+const ALICE: [&str; 3] = ["--demo-agents", "--token", "alice=tok-a"];
+
+/// The default store of a daemon.
+fn store_of(home: &std::path::Path) -> PathBuf {
+    home.join(".local/state/arcpd/arcpd.db")
+}
+
+fn stdio(home: &std::path::Path, flags: &[&str]) -> Lines {
+    Lines::start(arcpd(home).arg("stdio").args(ALICE).args(flags))
+}
+
+/// One job through a session.
+fn works(lines: &mut Lines) {
+    assert_eq!(lines.hello("tok-a")["type"], "session.welcome", "{}", lines.talk());
+    lines.send("s", "job.submit", json!({ "agent": "echo", "input": 7 }));
+    assert_eq!(lines.next()["type"], "job.accepted");
+    assert_eq!(lines.next()["payload"]["result"], 7);
+}
+
+fn refused(command: &mut Command) -> Ran {
+    let ran = Ran::of(command.output().unwrap());
+    assert_eq!((ran.code, &*ran.out), (Some(8), ""), "{}", ran.err);
+    ran
+}
+
+#[test]
+fn by_default_everything_is_kept_in_the_users_state_directory() {
+    let mut daemon = Daemon::start();
+    let job = daemon.run(&["submit", "echo", "--detach"]).out;
+    daemon.signal("TERM");
+    let home = daemon.take_home();
+    let (_, log) = daemon.wait();
+    let path = store_of(home.path());
+    assert!(log.contains(path.to_str().unwrap()), "it says where: {log}");
+    let mut command = arcpd(home.path());
+    let again = Daemon::of(command.args(["serve", "--listen", "127.0.0.1:0"]).args(ALICE), home);
+    let listed = again.run(&["jobs"]).out;
+    assert!(listed.contains(job.trim()), "{listed}");
+}
+
+#[test]
+fn a_second_daemon_is_told_who_has_the_store_and_where_it_listens() {
+    let daemon = Daemon::start();
+    let ran = refused(arcpd(daemon.home.path()).args(["serve", "--listen", "127.0.0.1:0"]).args(ALICE));
+    for says in [&format!("process {}", daemon.pid()), &daemon.url, "--store-path"] {
+        assert!(ran.err.contains(says), "{says}: {}", ran.err);
+    }
+}
+
+#[test]
+fn who_has_no_place_for_the_store_is_told_what_to_do() {
+    let home = tempfile::tempdir().unwrap();
+    let serve = |change: fn(&mut Command) -> &mut Command| {
+        refused(change(arcpd(home.path()).args(["serve", "--listen", "127.0.0.1:0"]).args(ALICE))).err
+    };
+    let errors =
+        [serve(|command| command.env_remove("HOME")), serve(|command| command.env("HOME", "/dev/null"))];
+    for error in errors {
+        assert!(error.contains("--store memory") && error.contains("--store-path"), "{error}");
+    }
+}
+
+#[test]
+fn stdio_joins_the_daemon_that_holds_the_store() {
+    let daemon = Daemon::start();
+    for flags in [&[][..], &["--store", "sqlite"]] {
+        let mut lines = stdio(daemon.home.path(), flags);
+        works(&mut lines);
+        let talk = lines.talk();
+        assert!(talk.contains("joined") && talk.contains(&daemon.url), "{talk}");
+        assert!(talk.contains(&format!("process {}", daemon.pid())), "{talk}");
+        assert_eq!(lines.end().0, Some(0));
+    }
+    let jobs = daemon.run(&["jobs"]).out;
+    assert_eq!(jobs.matches("echo").count(), 2, "the jobs are the daemon's: {jobs}");
+}
+
+#[test]
+fn stdio_trusts_the_certificate_of_the_daemon_that_it_joins() {
+    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".into()]).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (certificate, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let tls = ["--tls-certificate", certificate.to_str().unwrap(), "--tls-key", key.to_str().unwrap()];
+    // Every address: clients on this machine are told one that they can connect to.
+    let flags = [&ALICE[..], &tls, &["--listen", "0.0.0.0:0"]].concat();
+    let home = tempfile::tempdir().unwrap();
+    let daemon = Daemon::of(arcpd(home.path()).arg("serve").args(flags), home);
+    let mut lines = stdio(daemon.home.path(), &[]);
+    works(&mut lines);
+    assert!(lines.talk().contains("wss://127.0.0.1:"), "{}", lines.talk());
+}
+
+#[test]
+fn without_a_daemon_stdio_keeps_everything_in_memory_and_says_so() {
+    let home = tempfile::tempdir().unwrap();
+    let mut lines = stdio(home.path(), &[]);
+    works(&mut lines);
+    assert!(lines.talk().contains("in memory"), "{}", lines.talk());
+    assert!(!store_of(home.path()).exists());
+}
+
+#[test]
+fn a_daemon_that_was_killed_is_not_joined() {
+    let mut daemon = Daemon::start();
+    daemon.signal("KILL");
+    let home = daemon.take_home();
+    daemon.wait();
+    assert!(home.path().join(".local/state/arcpd/arcpd.db.holder").exists(), "its note is left");
+    let mut lines = stdio(home.path(), &[]);
+    works(&mut lines);
+    assert!(lines.talk().contains("in memory"), "{}", lines.talk());
+}
+
+#[test]
+fn stdio_opens_the_store_that_was_chosen_and_others_are_told() {
+    let home = tempfile::tempdir().unwrap();
+    let mut first = stdio(home.path(), &["--store", "sqlite"]);
+    works(&mut first);
+    assert!(store_of(home.path()).exists());
+    let second = refused(arcpd(home.path()).args(["stdio", "--store", "sqlite"]).args(ALICE));
+    assert!(second.err.contains("which does not listen"), "{}", second.err);
+    let mut third = stdio(home.path(), &[]);
+    works(&mut third);
+    assert!(third.talk().contains("in memory"), "{}", third.talk());
+}
