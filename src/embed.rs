@@ -14,6 +14,7 @@
 //! # runtime.stop().await; Ok(()) }
 //! ```
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,14 +24,16 @@ use crate::agent::catalogue::{BadAgent, Catalogue};
 use crate::agent::demo;
 use crate::agent::in_process::in_process_with;
 pub use crate::agent::in_process::{AgentError, Job, Outcome};
-use crate::auth::{Authenticator, NotAPrincipal, TokenEntry, hash};
+use crate::auth::{Authenticator, Caller, NotAPrincipal, TokenEntry, Unauthenticated, hash};
 use crate::runtime::{Ambient, Daemon, Parts, Peer, System};
 use crate::store::memory::MemoryStore;
 use crate::store::{Store, Unreadable};
 use crate::transport::Transport;
 use crate::transport::memory::{MemoryTransport, pair};
+pub use crate::wire::api::{Answer, Ask, Refusal};
 pub use crate::wire::error::ErrorCode;
 pub use crate::wire::limits::Limits;
+pub use crate::wire::principal::Principal;
 pub use crate::wire::session::Token;
 
 /// A runtime that cannot be built.
@@ -114,6 +117,23 @@ impl Runtime {
         self.daemon.ready()
     }
 
+    /// Whose token this is, and what it allows.
+    ///
+    /// # Errors
+    /// [`Unauthenticated`], whatever was wrong.
+    pub fn caller(&self, scheme: &str, token: &Token) -> Result<Caller, Unauthenticated> {
+        self.daemon.caller(scheme, token)
+    }
+
+    /// Answers an operator, whose name goes into the log where something changes. Asks for no token: who may ask is
+    /// for the caller to decide.
+    ///
+    /// # Errors
+    /// [`Refusal`] when it is not there, comes too late, or cannot be read now.
+    pub async fn operate(&self, by: &Principal, ask: Ask) -> Result<Answer, Refusal> {
+        self.daemon.operate(by, ask).await
+    }
+
     /// Stops: agents get their time, clients are told, everything is waited for within the limits.
     pub async fn stop(&self) {
         self.daemon.stop().await;
@@ -124,13 +144,15 @@ impl Builder {
     /// Lets a principal in by a bearer token (§6.1).
     pub fn token(mut self, principal: &str, token: &str) -> Self {
         match principal.parse() {
-            Ok(principal) => self.tokens.push(TokenEntry { principal, hash: hash(token) }),
+            Ok(principal) => {
+                self.tokens.push(TokenEntry { principal, roles: BTreeSet::new(), hash: hash(token) })
+            }
             Err(not) => self.wrong = self.wrong.or(Some(BuildError::Principal(principal.into(), not))),
         }
         self
     }
 
-    /// Lets principals in by tokens of which only the hashes are known.
+    /// Lets principals in by tokens of which only the hashes are known, with their roles.
     pub fn tokens(mut self, entries: impl IntoIterator<Item = TokenEntry>) -> Self {
         self.tokens.extend(entries);
         self

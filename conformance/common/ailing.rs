@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use arcpd::proto::listing::Query;
+use arcpd::proto::listing::{Listed, Query};
 use arcpd::proto::record::Record;
 use arcpd::store::memory::MemoryStore;
-use arcpd::store::{Answer, Batch, Epoch, Fenced, Full, JobRow, Restored, Store, Ticket, Unreadable};
+use arcpd::store::{
+    Answer, Batch, Epoch, Fenced, Full, JobRow, Restored, Store, StoreHealth, Ticket, Unreadable,
+};
 use arcpd::wire::id::JobId;
-use arcpd::wire::session::JobSummary;
 use futures_util::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 
@@ -58,10 +59,13 @@ impl Store for Ailing {
     fn admits(&self) -> Result<(), Full> {
         self.full.lock().clone().map_or_else(|| self.store.admits(), Err)
     }
+    fn health(&self) -> StoreHealth {
+        self.store.health()
+    }
     fn job(&self, job: JobId) -> Answer<'_, Option<JobRow>> {
         self.read(self.store.job(job))
     }
-    fn list(&self, query: Query) -> Answer<'_, (Vec<JobSummary>, bool)> {
+    fn list(&self, query: Query) -> Answer<'_, (Vec<Listed>, bool)> {
         self.read(self.store.list(query))
     }
     fn records(&self, job: JobId, after: u64, events: u64, bytes: usize) -> Answer<'_, Vec<Record>> {

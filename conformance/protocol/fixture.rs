@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arcpd::embed::{Builder, Runtime};
-use arcpd::http::{Health, Listener, ListenerConfig};
+use arcpd::http::{Listener, ListenerConfig};
 use arcpd::runtime::{Ambient, System};
 use arcpd::transport::stdio::LineTransport;
 use arcpd::transport::websocket::{ClientStream, WebSocketTransport, connect};
@@ -112,12 +112,6 @@ impl World {
 
     /// A listener on a free port of the loopback; returns its address. It ends with the test's runtime.
     pub(crate) async fn listen(&self) -> std::net::SocketAddr {
-        struct Well;
-        impl Health for Well {
-            fn ready(&self) -> Result<(), String> {
-                Ok(())
-            }
-        }
         let limits = (**self.runtime.limits()).clone();
         let config = ListenerConfig { limits, ..ListenerConfig::default() };
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), config).await.unwrap();
@@ -127,7 +121,8 @@ impl World {
             let runtime = runtime.clone();
             async move { runtime.serve(transport, "websocket".into()).await }
         };
-        tokio::spawn(listener.serve(accept, Arc::new(Well), TaskTracker::new(), CancellationToken::new()));
+        let operations = Arc::new(self.runtime.clone());
+        tokio::spawn(listener.serve(accept, operations, TaskTracker::new(), CancellationToken::new()));
         address
     }
 }

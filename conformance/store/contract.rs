@@ -78,11 +78,15 @@ pub(crate) async fn a_listing_is_filtered_and_belongs_to_one_principal(world: Wo
         assert_eq!(world.list(query(filter)).await, (expected, false), "{filter}");
     }
     let (page, _) = world.store.list(query("{}")).await.unwrap();
-    let row = page.iter().find(|row| row.job_id == job(2)).unwrap();
-    let expected = arcpd::proto::listing::summary(&spec(2), JobStatus::Running, 1);
+    let row = page.iter().find(|row| row.summary.job_id == job(2)).unwrap();
+    let expected = arcpd::proto::listing::listed(&spec(2), JobStatus::Running, None, 1);
     assert_eq!(row, &expected);
-    let bob = arcpd::proto::listing::Query { principal: who("bob"), ..query("{}") };
-    assert_eq!(world.list(bob).await, (vec![job(7)], false));
+    let of = |principal| arcpd::proto::listing::Query { principal, ..query("{}") };
+    assert_eq!(world.list(of(Some(who("bob")))).await, (vec![job(7)], false));
+    assert_eq!(world.list(of(None)).await.0, [9, 8, 7, 6, 5, 4, 3, 2, 1].map(job));
+    let (everybody, _) = world.store.list(of(None)).await.unwrap();
+    assert_eq!(everybody[2].principal, who("bob"));
+    assert_eq!((everybody[6].ended_at, everybody[7].ended_at), (Some(at(3)), None), "of jobs 3 and 2");
 }
 
 pub(crate) async fn pages_do_not_shift_when_jobs_come(world: World) {

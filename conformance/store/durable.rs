@@ -242,11 +242,11 @@ async fn readers_see_whole_batches_while_others_write() {
                 while seen < JOBS {
                     let (page, _) = world.store.list(query(r#"{"limit":1}"#)).await.unwrap();
                     let Some(newest) = page.first() else { continue };
-                    assert_eq!(newest.last_event_seq, 10);
-                    let found = newest.job_id.0.timestamp_ms();
+                    assert_eq!(newest.summary.last_event_seq, 10);
+                    let found = newest.summary.job_id.0.timestamp_ms();
                     assert!(found >= seen, "what was seen stays");
                     seen = found;
-                    assert_eq!(world.positions(newest.job_id, 0, 99, 999).await.len(), 10);
+                    assert_eq!(world.positions(newest.summary.job_id, 0, 99, 999).await.len(), 10);
                 }
             })
         })

@@ -72,7 +72,7 @@ impl World {
     /// The ids of a listing, and whether more follow.
     pub(crate) async fn list(&self, query: Query) -> (Vec<JobId>, bool) {
         let (page, more) = self.store.list(query).await.unwrap();
-        (page.into_iter().map(|row| row.job_id).collect(), more)
+        (page.into_iter().map(|row| row.summary.job_id).collect(), more)
     }
 
     /// The positions of some records.
@@ -145,5 +145,5 @@ pub(crate) fn append(n: u64, pos: u64) -> Op {
 /// A query of alice's with this filter, as JSON.
 pub(crate) fn query(list: &str) -> Query {
     let list: ListJobs = serde_json::from_str(list).unwrap();
-    Query::new(list, who("alice"), &CursorKey::new([0; 32]), &Limits::default()).unwrap()
+    Query::new(list, Some(who("alice")), &CursorKey::new([0; 32]), &Limits::default()).unwrap()
 }

@@ -4,13 +4,16 @@
 //! with every entry in constant time, and whatever was wrong the answer is the same, so neither the time nor the
 //! text of a refusal tells which tokens or names there are.
 
+mod role;
 pub mod token_file;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
+pub use self::role::{NotARole, Role};
 pub use crate::wire::principal::{NotAPrincipal, Principal, SUBJECT_CHARS};
 use crate::wire::session::Token;
 
@@ -55,8 +58,19 @@ pub fn hash(token: &str) -> TokenHash {
 pub struct TokenEntry {
     /// Whom the token stands for.
     pub principal: Principal,
+    /// What it allows beyond the principal's own sessions and jobs.
+    pub roles: BTreeSet<Role>,
     /// The token's hash.
     pub hash: TokenHash,
+}
+
+/// Who is asking, and what the token allows that was shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// Whom the token stands for.
+    pub principal: Principal,
+    /// What it allows beyond the principal's own sessions and jobs.
+    pub roles: BTreeSet<Role>,
 }
 
 /// The one answer to a missing credential, an unknown scheme and a wrong token.
@@ -83,7 +97,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// [`Unauthenticated`], also what to answer where a client sent no credential at all.
-    pub fn authenticate(&self, scheme: &str, token: &Token) -> Result<Principal, Unauthenticated> {
+    pub fn authenticate(&self, scheme: &str, token: &Token) -> Result<Caller, Unauthenticated> {
         let presented = hash(token.expose());
         let mut found = Choice::from(0);
         let mut at = 0_u64;
@@ -95,7 +109,9 @@ impl Authenticator {
         let right = found & Choice::from(u8::from(scheme.eq_ignore_ascii_case("bearer")));
         let entry = usize::try_from(at).ok().and_then(|at| self.entries.get(at));
         match entry {
-            Some(entry) if bool::from(right) => Ok(entry.principal.clone()),
+            Some(TokenEntry { principal, roles, .. }) if bool::from(right) => {
+                Ok(Caller { principal: principal.clone(), roles: roles.clone() })
+            }
             _ => Err(Unauthenticated),
         }
     }
@@ -106,7 +122,8 @@ mod tests {
     use super::*;
 
     fn entry(name: &str, token: &str) -> TokenEntry {
-        TokenEntry { principal: name.parse().unwrap(), hash: hash(token) }
+        let roles = token.ends_with('2').then_some(Role::Operator).into_iter().collect();
+        TokenEntry { principal: name.parse().unwrap(), roles, hash: hash(token) }
     }
 
     fn authenticator() -> Authenticator {
@@ -114,11 +131,18 @@ mod tests {
     }
 
     #[test]
-    fn a_token_names_its_principal() {
+    fn a_token_names_its_principal_and_its_roles() {
         let auth = authenticator();
         for (token, name) in [("tok-a", "alice"), ("tok-b", "bob"), ("tok-a2", "alice")] {
-            assert_eq!(auth.authenticate("bearer", &Token::new(token)).unwrap().subject(), name);
-            assert_eq!(auth.authenticate("Bearer", &Token::new(token)).unwrap().subject(), name);
+            for scheme in ["bearer", "Bearer"] {
+                let caller = auth.authenticate(scheme, &Token::new(token)).unwrap();
+                assert_eq!(caller.principal.subject(), name);
+                assert_eq!(
+                    caller.roles.contains(&Role::Operator),
+                    token == "tok-a2",
+                    "a role is its token's"
+                );
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::{Principal, TokenEntry, hash};
+use super::{Principal, Role, TokenEntry, hash};
 use crate::wire::session::Token;
 
 /// The subject of the token that the daemon makes.
@@ -86,9 +86,11 @@ pub struct FirstToken {
 }
 
 impl FirstToken {
-    /// The entry by which the token is accepted: it stands for the principal `local`.
+    /// The entry by which the token is accepted: it stands for the principal `local`, who operates the daemon. Whoever
+    /// can read the file is the user that the daemon runs as.
     pub fn entry(&self) -> TokenEntry {
-        TokenEntry { principal: Principal::local(), hash: hash(self.token.expose()) }
+        let roles = [Role::Operator].into();
+        TokenEntry { principal: Principal::local(), roles, hash: hash(self.token.expose()) }
     }
 }
 
@@ -251,7 +253,8 @@ mod tests {
         assert_eq!(read_token_file(&path).unwrap().expose(), first.token.expose());
 
         let auth = Authenticator::new(vec![again.entry()]);
-        assert_eq!(auth.authenticate("bearer", &first.token).unwrap().subject(), "local");
+        let caller = auth.authenticate("bearer", &first.token).unwrap();
+        assert_eq!((caller.principal.subject(), caller.roles), ("local", [Role::Operator].into()));
         assert!(!format!("{first:?}").contains("abab"));
     }
 

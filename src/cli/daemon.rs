@@ -221,13 +221,13 @@ fn command(agent: &AgentConfig) -> ChildCommand {
     }
 }
 
-/// Stops a runtime in peace; who asks a second time does not get to wait.
+/// Stops in peace, which is `stopping`; who asks a second time does not get to wait for it.
 ///
 /// # Errors
 /// When no signal handler can be installed.
-pub async fn stop(runtime: &Runtime) -> std::io::Result<()> {
+pub async fn stop(stopping: impl Future<Output = ()>) -> std::io::Result<()> {
     tokio::select! {
-        () = runtime.stop() => {}
+        () = stopping => {}
         told = told_to_stop() => {
             told?;
             tracing::warn!("asked twice; leaving at once, agents are killed");

@@ -17,7 +17,7 @@ use crate::wire::time::Timestamp;
 #[derive(Debug, Args)]
 pub struct JobsArgs {
     /// Only jobs of this status: pending, running, success, error, cancelled or timed_out; repeatable
-    #[arg(long, value_parser = status)]
+    #[arg(long)]
     pub status: Vec<JobStatus>,
     /// Only jobs of this agent, of all its versions or as `name@version`
     #[arg(long)]
@@ -34,11 +34,6 @@ pub struct JobsArgs {
     /// How to connect.
     #[command(flatten)]
     pub connection: Connection,
-}
-
-fn status(text: &str) -> Result<JobStatus, String> {
-    serde_json::from_value(text.into())
-        .map_err(|_| "expected pending, running, success, error, cancelled or timed_out".into())
 }
 
 pub(super) async fn run(args: JobsArgs, context: &mut Context) -> Result<Exit, Failure> {

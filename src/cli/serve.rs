@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
@@ -10,16 +11,29 @@ use tokio_util::task::TaskTracker;
 use super::daemon::{self, StartError};
 use super::render::Terminal;
 use crate::auth::token_file::FirstToken;
+use crate::auth::{Caller, Principal, Unauthenticated};
 use crate::config::{Config, ServeArgs};
 use crate::embed::Runtime;
-use crate::http::{ConnectionInfo, Health, Listener, ListenerConfig, ServerTransport};
+use crate::http::{ConnectionInfo, Health, Listener, ListenerConfig, Operations, ServerTransport};
 use crate::runtime::Peer;
 use crate::store::sqlite::Endpoint;
 use crate::transport::tls;
+use crate::wire::api::{Answer, Ask, Refusal};
+use crate::wire::session::Token;
 
 impl Health for Runtime {
     fn ready(&self) -> Result<(), String> {
         Runtime::ready(self)
+    }
+}
+
+impl Operations for Runtime {
+    fn caller(&self, scheme: &str, token: &Token) -> Result<Caller, Unauthenticated> {
+        Runtime::caller(self, scheme, token)
+    }
+
+    fn operate(&self, by: Principal, ask: Ask) -> BoxFuture<'_, Result<Answer, Refusal>> {
+        Box::pin(async move { Runtime::operate(self, &by, ask).await })
     }
 }
 
@@ -47,11 +61,19 @@ pub(super) async fn run(args: &ServeArgs, terminal: &mut Terminal) -> Result<(),
     let serving = tokio::spawn(serving);
     daemon::told_to_stop().await?;
     // Meanwhile the listener goes on: `/readyz` says that the daemon is stopping, and so is whoever connects told.
-    let stopped = daemon::stop(&runtime).await;
-    stop.cancel();
-    stopped?;
-    // It ends by itself now, and has nothing to say.
-    let _ = serving.await;
+    let stopping = async {
+        runtime.stop().await;
+        stop.cancel();
+        // It ends by itself now, and has nothing to say.
+        let _ = serving.await;
+        // Whoever was asking just then is answered.
+        tracker.close();
+        let grace = Duration::from_millis(config.limits.shutdown_grace_ms);
+        if tokio::time::timeout(grace, tracker.wait()).await.is_err() {
+            tracing::warn!(left = tracker.len(), "requests were not answered in time");
+        }
+    };
+    daemon::stop(stopping).await?;
     tracing::info!("stopped");
     Ok(())
 }

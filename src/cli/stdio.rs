@@ -131,7 +131,7 @@ async fn serve(config: &Config) -> Result<(), StartError> {
         () = runtime.serve(stdio(runtime.limits()), Peer::from("stdio")) => {}
         told = daemon::told_to_stop() => told?,
     }
-    daemon::stop(&runtime).await?;
+    daemon::stop(runtime.stop()).await?;
     Ok(())
 }
 

@@ -33,8 +33,8 @@ pub struct ServeArgs {
     /// [env: ARCPD_DEMO_AGENTS]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub demo_agents: Option<String>,
-    /// Accept this token for this name; may be repeated. Others on this machine can see it: prefer the environment
-    /// or the file [env: ARCPD_TOKENS]
+    /// Accept this token for this name, or NAME:operator=TOKEN; may be repeated. Others on this machine can see it:
+    /// prefer the environment or the file [env: ARCPD_TOKENS]
     #[arg(long = "token", value_name = "NAME=TOKEN", value_parser = take_secret)]
     pub tokens: Vec<Token>,
     /// Seconds of silence after which a ping is sent [env: ARCPD_HEARTBEAT_INTERVAL]

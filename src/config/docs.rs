@@ -11,7 +11,7 @@ use super::keys::{self, KEYS, Key};
 use super::limits::bounds;
 use super::resolve::{HEARTBEAT_INTERVAL_SEC, RESUME_WINDOW_SEC};
 use super::{Config, ConfigFile, Resolved, SecretText, ServeArgs, resolve};
-use crate::wire::limits::Limits;
+use crate::wire::limits::{Limits, unit};
 use crate::wire::session::Token;
 
 const BEGIN: &str = "<!-- generated: begin -->";
@@ -64,10 +64,11 @@ fn kind_of(key: &Key) -> String {
 }
 
 fn kind_of_limit(name: &str) -> String {
-    let units = [("_ms", "milliseconds"), ("_sec", "seconds"), ("_bytes", "bytes"), ("_chars", "characters")];
-    let unit = units.iter().find(|(end, _)| name.ends_with(end) && !name.ends_with("per_sec"));
     let bounds = bounds(name);
-    let unit = unit.map(|(_, unit)| format!(", {unit}")).unwrap_or_default();
+    let unit = match unit(name) {
+        "count" => String::new(),
+        unit => format!(", {unit}"),
+    };
     format!("integer{unit}, {} to {}", bounds.start(), bounds.end())
 }
 
@@ -124,6 +125,7 @@ fn example_value(path: &str) -> Option<&'static str> {
         "auth.token_file" => "\"/var/lib/arcpd/token\"",
         "store.path" => "\"/var/lib/arcpd/arcpd.db\"",
         "auth.tokens[].name" => "\"alice\"",
+        "auth.tokens[].roles" => "[\"operator\"]",
         "auth.tokens[].sha256" => {
             // Of no known token: nobody may get in who switches the line on unread.
             "\"0000000000000000000000000000000000000000000000000000000000000000\""

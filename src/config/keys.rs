@@ -86,6 +86,9 @@ keys! {
         "The tokens that are accepted and the names they stand for.";
     TOKEN_NAME = "auth.tokens[].name", "text", Some("required"), None, None,
         "The principal that the token stands for; 1 to 64 characters out of A-Z a-z 0-9 . _ @ -";
+    TOKEN_ROLES = "auth.tokens[].roles", "list of text", Some("[]"), None, None,
+        "What the token allows beyond its principal's own sessions and jobs: operator opens /api and /metrics, \
+         metrics opens /metrics.";
     TOKEN_SHA256 = "auth.tokens[].sha256",
         "text, 64 hexadecimal digits", Some("one of these three"), None, None,
         "SHA-256 of the token; printf %s TOKEN | sha256sum makes it.";

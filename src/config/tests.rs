@@ -7,7 +7,7 @@ use clap::Parser;
 use proptest::prelude::*;
 
 use super::*;
-use crate::auth::{Authenticator, hash};
+use crate::auth::{Authenticator, Role, hash};
 use crate::wire::session::Token;
 
 #[derive(Debug, Parser)]
@@ -258,7 +258,7 @@ fn tokens_come_from_hashes_variables_files_and_flags() {
         ("a=b", "eve"),
         ("tok-f", "fay"),
     ] {
-        assert_eq!(auth.authenticate("bearer", &Token::new(token)).unwrap().subject(), name);
+        assert_eq!(auth.authenticate("bearer", &Token::new(token)).unwrap().principal.subject(), name);
     }
     assert_eq!(resolved.config.tokens.len(), 7);
     assert_eq!(source(&resolved, "auth.tokens.alice"), "file conf/arcpd.toml line 1");
@@ -282,6 +282,29 @@ fn a_later_layer_replaces_the_tokens_of_its_names_only() {
 }
 
 #[test]
+fn roles_belong_to_tokens_in_every_layer() {
+    let toml = "[[auth.tokens]]\nname = \"alice\"\ntoken_env = \"A\"\nroles = [\"operator\"]\n\
+                [[auth.tokens]]\nname = \"alice\"\ntoken_env = \"B\"\n";
+    let vars =
+        [("A", "tok-a"), ("B", "tok-b"), ("ARCPD_TOKENS", "dan:metrics=tok-d, eve:operator:metrics=t:k")];
+    let resolved = good(toml, &vars, &["--token", "fay:operator=tok-f"]);
+    let auth = Authenticator::new(resolved.config.tokens.clone());
+    for (token, roles) in [
+        ("tok-a", &[Role::Operator][..]),
+        ("tok-b", &[]),
+        ("tok-d", &[Role::Metrics]),
+        ("t:k", &[Role::Operator, Role::Metrics]),
+        ("tok-f", &[Role::Operator]),
+    ] {
+        let caller = auth.authenticate("bearer", &Token::new(token)).unwrap();
+        assert_eq!(caller.roles, roles.iter().copied().collect(), "{token}");
+    }
+    let shown = &resolved.provenance.get("auth.tokens.eve").unwrap().value;
+    assert_eq!(shown, "(hidden), operator, metrics");
+    assert_eq!(resolved.provenance.get("auth.tokens.alice").unwrap().value, "token_env A (hidden), operator");
+}
+
+#[test]
 fn wrong_tokens_are_refused_and_never_repeated() {
     for (toml, words) in [
         (
@@ -294,6 +317,15 @@ fn wrong_tokens_are_refused_and_never_repeated() {
         (
             "name = \"a\"\nsha256 = 12",
             "auth.tokens[0].sha256: expected a text that is not empty, got an integer",
+        ),
+        (
+            "name = \"a\"\ntoken_env = \"X\"\nroles = [\"SECRET\"]",
+            "auth.tokens[0].roles: there is no such role; the roles are operator and metrics",
+        ),
+        ("name = \"a\"\ntoken_env = \"X\"\nroles = 7", "auth.tokens[0].roles: expected a list of texts"),
+        (
+            "name = \"a\"\ntoken_env = \"X\"\n[[auth.tokens]]\nname = \"a\"\ntoken_env = \"X\"\nroles = [\"operator\"]",
+            "a has one token twice, with other roles",
         ),
         ("name = \"a\"", "exactly one of sha256, token_env and token_file"),
         ("name = \"a\"\ntoken_env = \"X\"\ntoken_file = \"y\"", "exactly one of"),

@@ -3,14 +3,14 @@
 //! A name's tokens come from the last layer that has any for it; names of other layers stay. Nothing here repeats
 //! what somebody wrote where a token could stand, not even in an error.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::document::{Document, Section};
 use super::keys;
 use super::raw::Raw;
 use super::report::Source;
 use super::resolve::Resolver;
-use crate::auth::{Principal, TokenEntry, TokenHash, hash};
+use crate::auth::{NotARole, Principal, Role, TokenEntry, TokenHash, hash};
 
 /// A token of one layer.
 struct Candidate {
@@ -45,16 +45,20 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>) -> Vec<TokenEntry> {
     entries
 }
 
-/// One token of two names would make the one pass for the other.
+/// One token of two names would make the one pass for the other; one with roles and without, nobody knows what.
 fn refuse_shared(resolver: &mut Resolver<'_>, names: &ByName) {
-    let mut owners: BTreeMap<[u8; 32], &Principal> = BTreeMap::new();
-    for candidate in names.values().flatten() {
-        let name = &candidate.entry.principal;
-        let owner = *owners.entry(*candidate.entry.hash.as_bytes()).or_insert(name);
-        if owner != name {
-            let problem = format!("{name} has the same token as {owner}; one token stands for one name");
-            resolver.refuse(candidate.place.clone(), keys::TOKENS.path, problem);
-        }
+    let mut owners: BTreeMap<[u8; 32], &TokenEntry> = BTreeMap::new();
+    for Candidate { entry, place, .. } in names.values().flatten() {
+        let owner = *owners.entry(*entry.hash.as_bytes()).or_insert(entry);
+        let (name, other) = (&entry.principal, &owner.principal);
+        let problem = if other != name {
+            format!("{name} has the same token as {other}; one token stands for one name")
+        } else if owner.roles != entry.roles {
+            format!("{name} has one token twice, with other roles; one token has one set of roles")
+        } else {
+            continue;
+        };
+        resolver.refuse(place.clone(), keys::TOKENS.path, problem);
     }
 }
 
@@ -78,22 +82,37 @@ fn of_flags(resolver: &mut Resolver<'_>) -> Vec<Candidate> {
     args.tokens.iter().filter_map(|token| named(resolver, token.expose(), place())).collect()
 }
 
-/// Reads `NAME=TOKEN`.
+/// Reads `NAME=TOKEN`; each role follows the name after a colon, as in `NAME:operator=TOKEN`.
 fn named(resolver: &mut Resolver<'_>, text: &str, place: Source) -> Option<Candidate> {
     let found = match text.split_once('=') {
-        Some((name, token)) if !token.trim().is_empty() => match name.trim().parse() {
-            Ok(principal) => Ok(TokenEntry { principal, hash: hash(token.trim()) }),
-            Err(error) => Err(format!("expected NAME=TOKEN; for NAME: {error}")),
-        },
+        Some((name, token)) if !token.trim().is_empty() => with_roles(name)
+            .map(|(principal, roles)| TokenEntry { principal, roles, hash: hash(token.trim()) })
+            .map_err(|problem| format!("expected NAME=TOKEN or NAME:ROLE=TOKEN; {problem}")),
         _ => Err("expected NAME=TOKEN, both not empty".into()),
     };
     match found {
-        Ok(entry) => Some(Candidate { entry, shown: "(hidden)".into(), place }),
+        Ok(entry) => {
+            let shown = shown("(hidden)".into(), &entry.roles);
+            Some(Candidate { entry, shown, place })
+        }
         Err(problem) => {
             resolver.refuse(place, keys::TOKENS.path, problem);
             None
         }
     }
+}
+
+/// Reads `NAME` or `NAME:ROLE`.
+fn with_roles(text: &str) -> Result<(Principal, BTreeSet<Role>), String> {
+    let mut parts = text.split(':').map(str::trim);
+    let principal = parts.next().unwrap_or_default().parse().map_err(|error| format!("for NAME: {error}"))?;
+    let roles = parts.map(|part| part.parse::<Role>().map_err(|error| format!("for ROLE: {error}")));
+    Ok((principal, roles.collect::<Result<_, _>>()?))
+}
+
+/// A token as it may be shown, with what it allows.
+fn shown(token: String, roles: &BTreeSet<Role>) -> String {
+    roles.iter().fold(token, |shown, role| format!("{shown}, {role}"))
 }
 
 fn of_file(resolver: &mut Resolver<'_>) -> Vec<Candidate> {
@@ -110,9 +129,9 @@ fn entry(
     index: usize,
     section: &Section<'_>,
 ) -> Option<Candidate> {
-    let shown = format!("{}[{index}]", keys::TOKENS.path);
+    let shown_at = format!("{}[{index}]", keys::TOKENS.path);
     let unknown = resolver.errors.len();
-    document.unknown_in("auth.tokens[]", &shown, section.table, &mut resolver.errors);
+    document.unknown_in("auth.tokens[]", &shown_at, section.table, &mut resolver.errors);
     let unknown = resolver.errors.len() > unknown;
     let mut field = |name: &str| -> Option<Result<&str, ()>> {
         let value = section.table.get(name)?;
@@ -120,12 +139,13 @@ fn entry(
         if text.is_none() {
             let got = Raw::kind(value.get_ref());
             let problem = format!("expected a text that is not empty, got {got}");
-            resolver.refuse(document.place(value), &format!("{shown}.{name}"), problem);
+            resolver.refuse(document.place(value), &format!("{shown_at}.{name}"), problem);
         }
         Some(text.ok_or(()))
     };
     let name = field("name");
     let sources = ["sha256", "token_env", "token_file"].map(|name| field(name).map(|text| (name, text)));
+    let roles = roles(resolver, document, &shown_at, section);
     let principal = match name {
         Some(Ok(text)) => text.parse::<Principal>().map_err(|error| format!("name: {error}")),
         Some(Err(())) => return None, // Said already.
@@ -134,7 +154,7 @@ fn entry(
     let principal = match principal {
         Ok(principal) => Some(principal),
         Err(problem) => {
-            resolver.refuse(section.place.clone(), &shown, problem);
+            resolver.refuse(section.place.clone(), &shown_at, problem);
             None
         }
     };
@@ -145,15 +165,30 @@ fn entry(
         _ => Err("give exactly one of sha256, token_env and token_file".into()),
     };
     match token {
-        Ok((hash, shown)) => {
-            let entry = TokenEntry { principal: principal?, hash };
+        Ok((hash, hidden)) => {
+            let entry = TokenEntry { principal: principal?, roles: roles?, hash };
+            let shown = shown(hidden, &entry.roles);
             Some(Candidate { entry, shown, place: section.place.clone() })
         }
         Err(problem) => {
-            resolver.refuse(section.place.clone(), &shown, problem);
+            resolver.refuse(section.place.clone(), &shown_at, problem);
             None
         }
     }
+}
+
+/// Reads the roles of one entry; none when one of them is wrong, which has been said then.
+fn roles(
+    resolver: &mut Resolver<'_>,
+    document: &Document<'_>,
+    entry: &str,
+    section: &Section<'_>,
+) -> Option<BTreeSet<Role>> {
+    let Some(value) = section.table.get("roles") else { return Some(BTreeSet::new()) };
+    let read = Raw::Toml(value.get_ref()).texts().and_then(|texts| {
+        texts.into_iter().map(|text| text.parse().map_err(|error: NotARole| error.to_string())).collect()
+    });
+    read.map_err(|problem| resolver.refuse(document.place(value), &format!("{entry}.roles"), problem)).ok()
 }
 
 fn from_source(resolver: &mut Resolver<'_>, source: &str, text: &str) -> Result<(TokenHash, String), String> {

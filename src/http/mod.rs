@@ -1,9 +1,10 @@
-//! One listener: the WebSocket at `/arcp`, and the health checks beside it.
+//! One listener: the WebSocket at `/arcp`, the operators' `/api`, and the health checks beside them.
 //!
 //! What speaks the protocol is passed in; this knows sockets, TLS and HTTP only. A socket carries one request, has
-//! [`Limits::hello_timeout_ms`] for its TLS handshake and as much again for that request, and then either is a
-//! WebSocket or is closed.
+//! [`Limits::hello_timeout_ms`] for its TLS handshake and as much again for that request and its answer, and then
+//! either is a WebSocket or is closed.
 
+mod api;
 mod refusals;
 mod request;
 #[cfg(test)]
@@ -16,9 +17,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http_body_util::Full;
+use futures_util::future::BoxFuture;
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::Upgraded;
@@ -33,12 +36,19 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::auth::{Caller, Role, Unauthenticated};
 use crate::transport::tcp;
 use crate::transport::websocket::WebSocketTransport;
+use crate::wire::api::{Answer, Ask, Refusal};
+use crate::wire::error::ErrorBody;
 use crate::wire::limits::Limits;
+use crate::wire::principal::Principal;
+use crate::wire::session::Token;
+use api::Said;
 use refusals::Refusals;
 use request::Decision;
 
+pub use api::API_BODY_BYTES;
 pub use refusals::REFUSAL_LOG_SEC;
 
 /// Largest head of an HTTP request, in bytes.
@@ -57,6 +67,21 @@ pub type ServerTransport = WebSocketTransport<TokioIo<Upgraded>>;
 pub trait Health: Send + Sync {
     /// An error says what is missing, in words for an operator; `/readyz` shows them to anybody who asks.
     fn ready(&self) -> Result<(), String>;
+}
+
+/// What operators can ask the daemon for.
+pub trait Operations: Health {
+    /// Whose token this is, and what it allows. Takes the same time for every token of a length.
+    ///
+    /// # Errors
+    /// [`Unauthenticated`], whatever was wrong.
+    fn caller(&self, scheme: &str, token: &Token) -> Result<Caller, Unauthenticated>;
+
+    /// Answers an operator.
+    ///
+    /// # Errors
+    /// [`Refusal`] when it is not there, comes too late, or cannot be read now.
+    fn operate(&self, by: Principal, ask: Ask) -> BoxFuture<'_, Result<Answer, Refusal>>;
 }
 
 /// What is known of a connection before its first frame.
@@ -116,11 +141,12 @@ impl Listener {
     }
 
     /// Serves until `stop`. Each WebSocket is handed to `accept` in a task of its own on `tracker`; that future owns
-    /// the connection, counts against [`Limits::connections`] until it ends, and is not cut off by `stop`.
+    /// the connection, counts against [`Limits::connections`] until it ends, and is not cut off by `stop`; neither is
+    /// a request that is being answered, which `tracker` waits for.
     pub async fn serve<A, F>(
         self,
         accept: A,
-        health: Arc<dyn Health>,
+        operations: Arc<dyn Operations>,
         tracker: TaskTracker,
         stop: CancellationToken,
     ) where
@@ -131,7 +157,7 @@ impl Listener {
         let connections = config.limits.connections.min(Semaphore::MAX_PERMITS - SPARE_CONNECTIONS);
         let server = Arc::new(Server {
             accept,
-            health,
+            operations,
             tracker,
             stop,
             sockets: Arc::new(Semaphore::new(connections + SPARE_CONNECTIONS)),
@@ -168,7 +194,7 @@ fn concerns_one_client(error: &io::Error) -> bool {
 
 struct Server<A> {
     accept: A,
-    health: Arc<dyn Health>,
+    operations: Arc<dyn Operations>,
     tracker: TaskTracker,
     stop: CancellationToken,
     sockets: Arc<Semaphore>,
@@ -199,11 +225,7 @@ where
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let slot = Slot { peer, _permit: Arc::new(permit) };
         let server = self.clone();
-        self.tracker.spawn(async move {
-            let exchange = pin!(server.clone().exchange(stream, slot));
-            // A conversation that came of it has a task of its own by then.
-            let _ = server.stop.run_until_cancelled(exchange).await;
-        });
+        self.tracker.spawn(server.exchange(stream, slot));
     }
 
     fn refuse(&self) {
@@ -222,7 +244,10 @@ where
         let Some(acceptor) = &self.tls else {
             return self.answer(stream, slot, time).await;
         };
-        match timeout(time, acceptor.accept(stream)).await {
+        // Whoever has not asked for anything by then is not heard any more.
+        let secure = self.stop.run_until_cancelled(timeout(time, acceptor.accept(stream)));
+        let Some(secure) = secure.await else { return };
+        match secure {
             Ok(Ok(secure)) => self.answer(secure, slot, time).await,
             Ok(Err(error)) => tracing::debug!(%peer, %error, "no TLS handshake"),
             Err(_) => tracing::debug!(%peer, "no TLS handshake in time"),
@@ -234,29 +259,44 @@ where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let peer = slot.peer;
+        let stop = self.stop.clone();
         let service = service_fn(move |request| {
-            let response = self.respond(request, slot.clone());
-            async move { Ok::<_, Infallible>(response) }
+            let (server, slot) = (self.clone(), slot.clone());
+            async move { Ok::<_, Infallible>(server.respond(request, slot).await) }
         });
-        let connection = http1::Builder::new()
-            .max_buf_size(HTTP_HEAD_BYTES)
-            .serve_connection(TokioIo::new(stream), service)
-            .with_upgrades();
-        match timeout(time, connection).await {
+        let mut connection = pin!(
+            http1::Builder::new()
+                .max_buf_size(HTTP_HEAD_BYTES)
+                .serve_connection(TokioIo::new(stream), service)
+                .with_upgrades()
+        );
+        let exchange = async {
+            tokio::select! {
+                biased;
+                done = connection.as_mut() => return done,
+                () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+            }
+            // A request that has come is still answered; a socket without one is closed at once.
+            connection.await
+        };
+        match timeout(time, exchange).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%peer, %error, "no HTTP request"),
             Err(_) => tracing::debug!(%peer, "no HTTP request in time"),
         }
     }
 
-    fn respond(self: &Arc<Self>, request: Request<Incoming>, slot: Slot) -> Response<Full<Bytes>> {
+    async fn respond(self: &Arc<Self>, request: Request<Incoming>, slot: Slot) -> Response<Full<Bytes>> {
         let (head, body) = request.into_parts();
         match request::decide(&head, &self.allowed_origins) {
             Decision::Text(status, said) => text(status, said),
-            Decision::Readiness => match self.health.ready() {
+            Decision::Readiness => match self.operations.ready() {
                 Ok(()) => text(StatusCode::OK, "ok"),
                 Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, &reason),
             },
+            Decision::Api => {
+                said(self.operate(&head, body).await.unwrap_or_else(|refused| Said::refusal(&refused)))
+            }
             Decision::Upgrade { accept, subprotocol } => {
                 let Ok(permit) = self.conversations.clone().try_acquire_owned() else {
                     self.refuse();
@@ -273,6 +313,22 @@ where
                 switching(&accept, subprotocol)
             }
         }
+    }
+
+    /// Answers an operator.
+    async fn operate(&self, head: &Parts, body: Incoming) -> Result<Said, Refusal> {
+        let caller = api::admit(&head.headers, &*self.operations, &[Role::Operator])?;
+        let body = Limited::new(body, API_BODY_BYTES).collect().await.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                let message = format!("expected a body of at most {API_BODY_BYTES} bytes");
+                Refusal { status: 413, error: ErrorBody::invalid(message) }
+            } else {
+                Refusal::invalid(format!("the body did not come: {error}"))
+            }
+        })?;
+        let ask = api::route(head, &body.to_bytes())?;
+        let answer = self.operations.operate(caller.principal, ask).await?;
+        Ok(Said::answer(&answer))
     }
 
     /// Waits in a new task until the socket is free of HTTP, then lets the conversation begin.
@@ -295,6 +351,18 @@ where
             drop(held);
         });
     }
+}
+
+/// An answer in JSON, which nobody on the way is to keep.
+fn said(said: Said) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(said.body));
+    *response.status_mut() = said.status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    headers.extend(said.headers);
+    response
 }
 
 fn text(status: StatusCode, said: &str) -> Response<Full<Bytes>> {

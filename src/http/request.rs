@@ -29,6 +29,8 @@ pub(super) enum Decision {
     },
     /// Say whether the daemon is ready.
     Readiness,
+    /// Answer an operator.
+    Api,
     /// Answer with this text.
     Text(StatusCode, &'static str),
 }
@@ -40,6 +42,9 @@ pub(super) fn decide(head: &Parts, allowed_origins: &[String]) -> Decision {
         return Decision::Text(StatusCode::FORBIDDEN, text);
     }
     let path = head.uri.path();
+    if path == "/api" || path.starts_with("/api/") {
+        return Decision::Api;
+    }
     if !matches!(path, "/" | "/arcp" | "/healthz" | "/readyz") {
         return Decision::Text(StatusCode::NOT_FOUND, "nothing is here; the WebSocket is at /arcp");
     }
@@ -131,7 +136,7 @@ mod tests {
     fn status(method: &str, uri: &str, headers: &[(&str, &str)]) -> u16 {
         match decided(method, uri, headers) {
             Decision::Text(status, _) => status.as_u16(),
-            Decision::Readiness => 0,
+            Decision::Readiness | Decision::Api => 0,
             Decision::Upgrade { .. } => 101,
         }
     }

@@ -9,14 +9,46 @@ use super::*;
 use crate::transport::tls;
 use crate::transport::websocket::{ClientStream, WebSocketReader, WebSocketWriter, connect};
 use crate::transport::{CloseReason, Ended, FrameReader, FrameWriter, Received, Transport};
+use crate::wire::api::CancelRecorded;
 
 type Client = (WebSocketReader<ClientStream>, WebSocketWriter<ClientStream>);
 
-struct Always(Result<(), String>);
+/// Operations that are as they are told to be: the token `op` is an operator's, `me` is somebody's.
+#[derive(Default)]
+struct Always {
+    ready: Option<String>,
+    /// Told when an answer is asked for, which comes once this is told.
+    asked: Option<(mpsc::UnboundedSender<Ask>, Arc<tokio::sync::Notify>)>,
+}
 
 impl Health for Always {
     fn ready(&self) -> Result<(), String> {
-        self.0.clone()
+        self.ready.clone().map_or(Ok(()), Err)
+    }
+}
+
+impl Operations for Always {
+    fn caller(&self, scheme: &str, token: &Token) -> Result<Caller, Unauthenticated> {
+        let roles = match (scheme, token.expose()) {
+            ("Bearer", "op") => [Role::Operator].into(),
+            ("Bearer", "me") => [].into(),
+            _ => return Err(Unauthenticated),
+        };
+        Ok(Caller { principal: Principal::local(), roles })
+    }
+
+    fn operate(&self, by: Principal, ask: Ask) -> BoxFuture<'_, Result<Answer, Refusal>> {
+        Box::pin(async move {
+            assert_eq!(by, Principal::local());
+            if let Some((tell, answer)) = &self.asked {
+                tell.send(ask.clone()).unwrap();
+                answer.notified().await;
+            }
+            if let Ask::Cancel { job, .. } = ask {
+                return Ok(Answer::Cancelled(CancelRecorded { job_id: job }));
+            }
+            Err(Refusal::unavailable("the store is on fire"))
+        })
     }
 }
 
@@ -30,7 +62,7 @@ struct Running {
     serving: tokio::task::JoinHandle<()>,
 }
 
-async fn start_at(address: &str, config: ListenerConfig, ready: Result<(), String>) -> Running {
+async fn start_at(address: &str, config: ListenerConfig, operations: Always) -> Running {
     let listener = Listener::bind(address.parse().unwrap(), config).await.unwrap();
     let address = listener.local_addr();
     let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
@@ -39,12 +71,12 @@ async fn start_at(address: &str, config: ListenerConfig, ready: Result<(), Strin
         let _ = tell.send(info);
         echo(transport)
     };
-    let serving = listener.serve(accept, Arc::new(Always(ready)), tracker.clone(), stop.clone());
+    let serving = listener.serve(accept, Arc::new(operations), tracker.clone(), stop.clone());
     Running { address, tracker, stop, infos, serving: tokio::spawn(serving) }
 }
 
 async fn start(limits: Limits) -> Running {
-    start_at("127.0.0.1:0", ListenerConfig { limits, ..ListenerConfig::default() }, Ok(())).await
+    start_at("127.0.0.1:0", ListenerConfig { limits, ..ListenerConfig::default() }, Always::default()).await
 }
 
 async fn echo(transport: ServerTransport) {
@@ -108,7 +140,7 @@ fn offer(more: &str) -> String {
 #[tokio::test]
 async fn a_client_speaks_over_either_ip_and_the_connection_is_described() {
     for address in ["127.0.0.1:0", "[::1]:0"] {
-        let mut running = start_at(address, ListenerConfig::default(), Ok(())).await;
+        let mut running = start_at(address, ListenerConfig::default(), Always::default()).await;
         let url = format!("{}?dialect=python", running.url());
         let mut client = connect(&url, None, &Limits::default()).await.unwrap().split();
         assert_echo(&mut client, "{}").await;
@@ -123,7 +155,7 @@ async fn a_client_speaks_over_either_ip_and_the_connection_is_described() {
 
 #[tokio::test]
 async fn an_ipv4_client_of_a_socket_for_both_is_shown_as_one() {
-    let mut running = start_at("[::]:0", ListenerConfig::default(), Ok(())).await;
+    let mut running = start_at("[::]:0", ListenerConfig::default(), Always::default()).await;
     assert_eq!(running.address.ip(), Ipv6Addr::UNSPECIFIED);
     let url = format!("ws://127.0.0.1:{}/", running.address.port());
     let mut client = connect(&url, None, &Limits::default()).await.unwrap().split();
@@ -171,17 +203,104 @@ async fn plain_requests_get_plain_answers() {
     }
     let answer = running.ask(&get("/arcp")).await;
     assert!(answer.contains("upgrade: websocket\r\n"), "{answer}");
-    let ready = Err("the store is read-only".to_owned());
+    let ready = Always { ready: Some("the store is read-only".into()), ..Always::default() };
     let running = start_at("127.0.0.1:0", ListenerConfig::default(), ready).await;
     let answer = running.ask(&get("/readyz")).await;
     assert!(answer.starts_with("HTTP/1.1 503 ") && answer.ends_with("the store is read-only\n"), "{answer}");
+}
+
+fn asks(method: &str, path: &str, more: &str) -> String {
+    format!("{method} {path} HTTP/1.1\r\nhost: x\r\n{more}\r\n")
+}
+
+#[tokio::test]
+async fn nothing_of_the_api_is_there_without_the_role() {
+    let running = start(Limits::default()).await;
+    let mut answers = Vec::new();
+    for (more, path) in [
+        ("", "/api/status"),
+        ("", "/api/nothing"),
+        ("authorization: Bearer wrong\r\n", "/api/jobs"),
+        ("authorization: Basic op\r\n", "/api/jobs"),
+        ("authorization: op\r\n", "/api"),
+        ("authorization: Bearer \u{e9}\r\n", "/api/store?x=1"),
+    ] {
+        answers.push(running.ask(&asks("GET", path, more)).await);
+    }
+    assert!(answers[0].starts_with("HTTP/1.1 401 Unauthorized\r\n"), "{}", answers[0]);
+    assert!(answers[0].contains("www-authenticate: Bearer\r\n"), "{}", answers[0]);
+    assert!(answers[0].contains("\r\ncache-control: no-store\r\n"), "{}", answers[0]);
+    let body = |answer: &str| answer.split_once("\r\n\r\n").unwrap().1.to_owned();
+    let error: ErrorBody = serde_json::from_str(&body(&answers[0])).unwrap();
+    assert_eq!((error.code.as_str(), error.retryable), ("UNAUTHENTICATED", false));
+    assert!(answers.iter().all(|answer| body(answer) == body(&answers[0])), "{answers:#?}");
+
+    for path in ["/api/status", "/api/nothing"] {
+        let answer = running.ask(&asks("GET", path, "authorization: Bearer me\r\n")).await;
+        assert!(answer.starts_with("HTTP/1.1 403 Forbidden\r\n"), "{answer}");
+        let error: ErrorBody = serde_json::from_str(&body(&answer)).unwrap();
+        assert!(error.code.as_str() == "PERMISSION_DENIED" && error.message.contains("operator"), "{error}");
+    }
+    let answer = running.ask(&asks("GET", "/api/nothing", "authorization: Bearer op\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 404 Not Found\r\n"), "{answer}");
+    let answer = running.ask(&asks("GET", "/api/status", "authorization: Bearer op\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("\"retryable\":true"), "{answer}");
+    let answer = running.ask(&asks("DELETE", "/api/status", "authorization: Bearer op\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 405 ") && answer.contains("\r\nallow: GET, HEAD\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_body_of_the_limit_is_read_and_one_byte_more_is_refused() {
+    let running = start(Limits::default()).await;
+    let job = crate::wire::id::JobId::new(7, 7);
+    for (bytes, status) in [(API_BODY_BYTES, "200 OK"), (API_BODY_BYTES + 1, "413 Payload Too Large")] {
+        let reason = "x".repeat(bytes - r#"{"reason":""}"#.len());
+        let more = format!("authorization: Bearer op\r\ncontent-length: {bytes}\r\n");
+        let head = asks("POST", &format!("/api/jobs/{job}/cancel"), &more);
+        let answer = running.ask(&format!("{head}{{\"reason\":\"{reason}\"}}")).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{answer}");
+        assert_eq!(answer.ends_with(&format!("{{\"job_id\":\"{job}\"}}")), status == "200 OK", "{answer}");
+    }
+    let long = asks("GET", &format!("/api/{}", "x".repeat(HTTP_HEAD_BYTES)), "authorization: Bearer op\r\n");
+    let answer = running.ask(&long).await;
+    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+}
+
+#[tokio::test]
+async fn who_is_being_answered_when_the_daemon_stops_gets_the_answer() {
+    let (tell, mut asked) = mpsc::unbounded_channel();
+    let answer = Arc::new(tokio::sync::Notify::new());
+    let operations = Always { asked: Some((tell, answer.clone())), ..Always::default() };
+    let running = start_at("127.0.0.1:0", ListenerConfig::default(), operations).await;
+    let mut socket = running.socket().await;
+    socket.write_all(asks("GET", "/api/status", "authorization: Bearer op\r\n").as_bytes()).await.unwrap();
+    assert_eq!(asked.recv().await, Some(Ask::Status));
+    running.stop.cancel();
+    running.serving.await.unwrap();
+    running.tracker.close();
+    assert_eq!(running.tracker.len(), 1, "it is still being answered");
+    answer.notify_one();
+    let answer = read_to_end(&mut socket).await;
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("the store is on fire"), "{answer}");
+    running.tracker.wait().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_come_in_time_is_given_up() {
+    let (tell, mut asked) = mpsc::unbounded_channel();
+    let operations = Always { asked: Some((tell, Arc::default())), ..Always::default() };
+    let limits = Limits { hello_timeout_ms: 100, ..Limits::default() };
+    let config = ListenerConfig { limits, ..ListenerConfig::default() };
+    let running = start_at("127.0.0.1:0", config, operations).await;
+    assert_eq!(running.ask(&asks("GET", "/api/status", "authorization: Bearer op\r\n")).await, "");
+    assert_eq!(asked.recv().await, Some(Ask::Status), "it was asked for");
 }
 
 #[tokio::test]
 async fn origin_and_subprotocol_are_decided_on_the_wire() {
     let config =
         ListenerConfig { allowed_origins: vec!["https://ok.example".into()], ..ListenerConfig::default() };
-    let running = start_at("127.0.0.1:0", config, Ok(())).await;
+    let running = start_at("127.0.0.1:0", config, Always::default()).await;
     let answer = running.ask(&offer("origin: https://evil.example\r\n")).await;
     assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
 
@@ -272,7 +391,7 @@ async fn tls_carries_the_same_and_a_stranger_is_told_what_is_missing() {
         tls: Some(tls::server_config(&cert, &key).unwrap()),
         ..ListenerConfig::default()
     };
-    let mut running = start_at("127.0.0.1:0", config, Ok(())).await;
+    let mut running = start_at("127.0.0.1:0", config, Always::default()).await;
     let url = format!("wss://localhost:{}/arcp", running.address.port());
     let limits = Limits::default();
     let mut client = connect(&url, Some(&cert), &limits).await.unwrap().split();
@@ -300,7 +419,7 @@ async fn a_tls_handshake_that_does_not_come_is_given_up() {
         tls: Some(tls::server_config(&dir.path().join("cert.pem"), &dir.path().join("key.pem")).unwrap()),
         ..ListenerConfig::default()
     };
-    let running = start_at("127.0.0.1:0", config, Ok(())).await;
+    let running = start_at("127.0.0.1:0", config, Always::default()).await;
     assert_eq!(read_to_end(&mut running.socket().await).await, "");
 }
 

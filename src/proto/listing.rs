@@ -4,6 +4,7 @@ use std::str::FromStr as _;
 
 use sha2::{Digest as _, Sha256};
 
+use super::authority::may_observe;
 use super::submit::Spec;
 use crate::wire::encode::json;
 use crate::wire::error::ErrorBody;
@@ -12,14 +13,15 @@ use crate::wire::job::JobStatus;
 use crate::wire::limits::Limits;
 use crate::wire::principal::Principal;
 use crate::wire::session::{JobFilter, JobSummary, ListJobs};
+use crate::wire::time::Timestamp;
 
 const SEAL_BYTES: usize = 16;
 
 /// What a listing asks for, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {
-    /// Whose jobs.
-    pub principal: Principal,
+    /// Whose jobs; none for everybody's, which only an operator may ask for.
+    pub principal: Option<Principal>,
     /// Which of them.
     pub filter: JobFilter,
     /// How many at most.
@@ -38,10 +40,12 @@ impl CursorKey {
         CursorKey(random)
     }
 
-    fn seal(&self, principal: &Principal, filter: &JobFilter, job: JobId) -> String {
+    fn seal(&self, principal: Option<&Principal>, filter: &JobFilter, job: JobId) -> String {
         let mut hash = Sha256::new();
         hash.update(self.0);
-        for part in [principal.subject().as_bytes(), &json(filter), job.to_string().as_bytes()] {
+        // Nobody's name is empty.
+        let subject = principal.map(Principal::subject).unwrap_or_default();
+        for part in [subject.as_bytes(), &json(filter), job.to_string().as_bytes()] {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);
         }
@@ -51,10 +55,10 @@ impl CursorKey {
     /// Where the page after this one begins. Opaque, and good for the same principal and filter only.
     pub fn cursor(&self, query: &Query, last: JobId) -> String {
         let digits = last.to_string()[JobId::PREFIX.len()..].to_owned();
-        format!("{digits}.{}", self.seal(&query.principal, &query.filter, last))
+        format!("{digits}.{}", self.seal(query.principal.as_ref(), &query.filter, last))
     }
 
-    fn open(&self, principal: &Principal, filter: &JobFilter, cursor: &str) -> Option<JobId> {
+    fn open(&self, principal: Option<&Principal>, filter: &JobFilter, cursor: &str) -> Option<JobId> {
         let (digits, seal) = cursor.split_once('.')?;
         let job = JobId::from_str(&format!("{}{digits}", JobId::PREFIX)).ok()?;
         // A cursor holds nothing secret: the seal only tells a changed one from ours.
@@ -63,13 +67,13 @@ impl CursorKey {
 }
 
 impl Query {
-    /// Checks a request.
+    /// Checks a request for the jobs of a principal, or of everybody.
     ///
     /// # Errors
     /// `INVALID_REQUEST` for a limit of 0, and for a cursor that is not ours or belongs to another listing.
     pub fn new(
         list: ListJobs,
-        principal: Principal,
+        principal: Option<Principal>,
         key: &CursorKey,
         limits: &Limits,
     ) -> Result<Query, ErrorBody> {
@@ -82,7 +86,7 @@ impl Query {
         };
         let before = match cursor {
             None => None,
-            Some(cursor) => Some(key.open(&principal, &filter, &cursor).ok_or_else(|| {
+            Some(cursor) => Some(key.open(principal.as_ref(), &filter, &cursor).ok_or_else(|| {
                 ErrorBody::invalid(
                     "payload.cursor: expected the unchanged next_cursor of a page with the same filter; \
                      leave it out to begin again",
@@ -95,7 +99,7 @@ impl Query {
     /// Whether a job belongs into the listing.
     pub fn admits(&self, spec: &Spec, status: JobStatus) -> bool {
         let JobFilter { status: statuses, agent, created_after, created_before } = &self.filter;
-        super::authority::may_observe(&self.principal, &spec.principal)
+        self.principal.as_ref().is_none_or(|principal| may_observe(principal, &spec.principal))
             && self.before.is_none_or(|before| spec.id < before)
             && statuses.as_ref().is_none_or(|wanted| wanted.0.contains(&status))
             && agent.as_ref().is_none_or(|wanted| {
@@ -107,8 +111,24 @@ impl Query {
     }
 }
 
+/// A job of a listing: what its principal is shown, and what an operator is shown beside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Whose it is.
+    pub principal: Principal,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// Its row (§6.6).
+    pub summary: JobSummary,
+}
+
+/// A job as a listing has it.
+pub fn listed(spec: &Spec, status: JobStatus, ended_at: Option<Timestamp>, last_pos: u64) -> Listed {
+    Listed { principal: spec.principal.clone(), ended_at, summary: summary(spec, status, last_pos) }
+}
+
 /// A job's row in a listing (§6.6).
-pub fn summary(spec: &Spec, status: JobStatus, last_pos: u64) -> JobSummary {
+fn summary(spec: &Spec, status: JobStatus, last_pos: u64) -> JobSummary {
     JobSummary {
         job_id: spec.id,
         agent: spec.agent.clone(),
@@ -127,7 +147,8 @@ mod tests {
     use super::*;
 
     fn query(list: ListJobs, who: &str) -> Result<Query, ErrorBody> {
-        Query::new(list, who.parse().unwrap(), &CursorKey::new([7; 32]), &Limits::default())
+        let who = (!who.is_empty()).then(|| who.parse().unwrap());
+        Query::new(list, who, &CursorKey::new([7; 32]), &Limits::default())
     }
 
     #[test]
@@ -138,6 +159,7 @@ mod tests {
         let with = |cursor: &str| ListJobs { cursor: Some(cursor.into()), ..ListJobs::default() };
         assert_eq!(query(with(&cursor), "alice").unwrap().before, Some(JobId::new(5, 5)));
         assert!(query(with(&cursor), "bob").is_err(), "another principal");
+        assert!(query(with(&cursor), "").is_err(), "everybody");
         let filter = Some(JobFilter { agent: Some("echo".parse().unwrap()), ..JobFilter::default() });
         assert!(query(ListJobs { filter, ..with(&cursor) }, "alice").is_err(), "another filter");
         for at in 0..cursor.len() {

@@ -139,6 +139,11 @@ impl Session {
         self.detached_at.is_none()
     }
 
+    /// When its connection was lost, where it has none.
+    pub fn detached_at(&self) -> Option<Timestamp> {
+        self.detached_at
+    }
+
     /// Checks what every request must fulfil before it is looked at (§6.2, §5).
     ///
     /// # Errors

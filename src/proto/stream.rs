@@ -184,6 +184,11 @@ impl Stream {
         self.released
     }
 
+    /// What the numbers that can be sent again take to remember, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// The attachment to a job, if it is or was followed.
     pub fn attachment(&self, job: JobId) -> Option<Attachment> {
         self.attachments.get(&job).copied()

@@ -180,6 +180,7 @@ fn close_reason(fault: &FrameFault) -> CloseReason {
 fn authenticate(core: &Core, auth: Option<&Auth>) -> Result<Principal, ErrorBody> {
     auth.ok_or(Unauthenticated)
         .and_then(|auth| core.authenticator.authenticate(&auth.scheme, &auth.token))
+        .map(|caller| caller.principal)
         .map_err(|refused| ErrorBody::new(ErrorCode::Unauthenticated, refused.to_string()))
 }
 

@@ -10,6 +10,7 @@ mod attempt;
 mod connection;
 mod inline;
 mod job;
+mod operate;
 mod registry;
 mod requests;
 mod restore;
@@ -35,6 +36,7 @@ use crate::transport::Transport;
 use crate::wire::id::MessageId;
 use crate::wire::limits::Limits;
 use crate::wire::session::Software;
+use crate::wire::time::Timestamp;
 use accounts::Accounts;
 use registry::Registry;
 
@@ -79,6 +81,7 @@ struct Core {
     catalogue: Catalogue,
     store: Arc<dyn Store>,
     ambient: Arc<dyn Ambient>,
+    started_at: Timestamp,
     registry: Registry,
     accounts: Accounts,
     keys: Mutex<Keys>,
@@ -114,6 +117,7 @@ impl Daemon {
             parts;
         let cursors = CursorKey::new(ambient.secret());
         let software = Software { name: "arcpd".into(), version: env!("CARGO_PKG_VERSION").into() };
+        let started_at = ambient.now();
         let core = Arc::new(Core {
             limits,
             heartbeat_interval,
@@ -122,6 +126,7 @@ impl Daemon {
             catalogue,
             store,
             ambient,
+            started_at,
             registry: Registry::default(),
             accounts: Accounts::default(),
             keys: Mutex::new(Keys::default()),

@@ -9,8 +9,10 @@ use super::job::JobCell;
 use super::session::SessionCell;
 use crate::proto::session::TokenHash;
 use crate::proto::submit::Spec;
+use crate::wire::api::JobCounts;
 use crate::wire::error::ErrorBody;
 use crate::wire::id::{JobId, SessionId};
+use crate::wire::job::JobStatus;
 use crate::wire::limits::Limits;
 use crate::wire::principal::Principal;
 use crate::wire::time::Timestamp;
@@ -163,6 +165,23 @@ impl Registry {
 
     pub(super) fn live_jobs(&self) -> Vec<Arc<JobCell>> {
         self.jobs.lock().live.values().cloned().collect()
+    }
+
+    /// How many jobs there are.
+    pub(super) fn job_counts(&self) -> JobCounts {
+        let (live, finished) = {
+            let jobs = self.jobs.lock();
+            (jobs.live.values().cloned().collect::<Vec<_>>(), jobs.finished.len() as u64)
+        };
+        let pending = live.iter().filter(|cell| cell.status() == JobStatus::Pending).count() as u64;
+        JobCounts { pending, running: live.len() as u64 - pending, finished }
+    }
+
+    /// How many sessions the principal has that has most of them, and how many jobs the one that has most of those.
+    pub(super) fn most_of_one(&self) -> (usize, usize) {
+        let most = |counts: &HashMap<Principal, usize>| counts.values().copied().max().unwrap_or_default();
+        let sessions = most(&self.sessions.lock().per_principal);
+        (sessions, most(&self.jobs.lock().per_principal))
     }
 
     /// A job has ended, and its end is applied.

@@ -22,7 +22,7 @@ use crate::wire::feature::Feature;
 use crate::wire::id::{JobId, ResultId, SessionId};
 use crate::wire::job::{Accepted, Cancel, Cancelled, Subscribe, Subscribed};
 use crate::wire::message::{ClientMessage, Request, ServerMessage};
-use crate::wire::session::{Ack, Close, Closed, Jobs, ListJobs, Pong};
+use crate::wire::session::{Ack, Close, Closed, JobSummary, Jobs, ListJobs, Pong};
 use crate::wire::time::Timestamp;
 
 /// Does what a request asks for.
@@ -84,8 +84,9 @@ fn ack(session: &SessionCell, seq: u64) -> Result<(), ErrorBody> {
 }
 
 async fn list_jobs(core: &Core, session: &SessionCell, id: String, list: ListJobs) -> Result<(), ErrorBody> {
-    let query = Query::new(list, session.principal.clone(), &core.cursors, &core.limits)?;
-    let (mut jobs, mut more) = core.store.list(query.clone()).await.map_err(unreadable)?;
+    let query = Query::new(list, Some(session.principal.clone()), &core.cursors, &core.limits)?;
+    let (listed, mut more) = core.store.list(query.clone()).await.map_err(unreadable)?;
+    let mut jobs: Vec<JobSummary> = listed.into_iter().map(|listed| listed.summary).collect();
     let mut bytes = 0;
     let fits = jobs.iter().take_while(|job| {
         bytes += json(job).len();

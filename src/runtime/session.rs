@@ -55,6 +55,8 @@ pub(super) struct Inner {
     follows: HashMap<JobId, Arc<Follow>>,
     replies: VecDeque<Reply>,
     closing: Option<(Generation, CloseReason)>,
+    /// The last number that a connection was handed.
+    sent: u64,
     /// The batch of the newest numbers: none of them is spoken before it is applied, on whatever connection.
     numbered: Ticket,
 }
@@ -81,6 +83,7 @@ impl SessionCell {
             store,
             limits,
             inner: Mutex::new(Inner {
+                sent: proto.stream.received(),
                 proto,
                 follows: HashMap::new(),
                 replies: VecDeque::new(),
@@ -170,6 +173,7 @@ impl SessionCell {
         void(&others);
         inner.replies.clear();
         inner.closing = None;
+        inner.sent = after;
         inner.proto.stream.resumed_after(after);
         drop(inner);
         self.wake.notify_waiters();
@@ -258,6 +262,7 @@ impl SessionCell {
         if let Some((_, reason)) = inner.closing.filter(|(closing, _)| *closing == generation) {
             return Work::Close { replies, reason };
         }
+        inner.sent = sent;
         self.trim(&mut inner, sent);
         let slices = inner.proto.stream.after(sent, TURN_EVENTS);
         if !slices.is_empty() {
@@ -283,6 +288,20 @@ impl SessionCell {
         }
         let ticket = self.record(&mut inner, &extents);
         Work::Send { replies, extents, ticket }
+    }
+
+    /// Events of its jobs that the session's connection has not been handed: numbered ones, and those that wait for
+    /// their numbers.
+    pub(super) fn lag(&self) -> u64 {
+        let inner = self.inner.lock();
+        let stream = &inner.proto.stream;
+        // Jobs that are not marked have nothing new.
+        let marked: Vec<Arc<Follow>> = self.marked.lock().iter().cloned().collect();
+        let behind = |follow: &Arc<Follow>| {
+            let at = stream.attachment(follow.job.id()).filter(|attachment| !attachment.done)?;
+            Some(follow.job.tail(|tail| tail.last().saturating_sub(at.pos)))
+        };
+        stream.newest().saturating_sub(inner.sent) + marked.iter().filter_map(behind).sum::<u64>()
     }
 
     /// Numbers what is new in the jobs that are marked, in turn, up to one writer's turn.
@@ -346,6 +365,11 @@ impl Inner {
     /// The jobs that the stream follows although nothing wakes the session for them: those of before a restart.
     pub(super) fn unfollowed(&self) -> Vec<JobId> {
         self.proto.stream.followed().filter(|job| !self.follows.contains_key(job)).collect()
+    }
+
+    /// Replies that wait to be sent.
+    pub(super) fn pending(&self) -> usize {
+        self.replies.len()
     }
 
     /// Queues a reply.

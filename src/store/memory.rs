@@ -7,17 +7,16 @@ use futures_util::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 
 use super::{
-    Answer, Batch, Epoch, Fenced, FinishedRow, Full, JobRow, Op, Restored, SessionRow, Store, Ticket,
-    Unreadable, number,
+    Answer, Batch, Epoch, Fenced, FinishedRow, Full, JobRow, Op, Restored, SessionRow, Store, StoreHealth,
+    StoreKind, Ticket, Unreadable, number,
 };
-use crate::proto::listing::{Query, summary};
+use crate::proto::listing::{Listed, Query, listed};
 use crate::proto::record::{RECORD_OVERHEAD_BYTES, Record, Tail};
 use crate::proto::stream::Piece;
 use crate::proto::submit::Spec;
 use crate::wire::id::{JobId, SessionId};
 use crate::wire::job::JobStatus;
 use crate::wire::principal::Principal;
-use crate::wire::session::JobSummary;
 
 struct StoredJob {
     row: JobRow,
@@ -29,6 +28,7 @@ struct StoredJob {
 struct Inner {
     next: u64,
     jobs: HashMap<JobId, StoredJob>,
+    ids: BTreeSet<JobId>,
     by_principal: BTreeMap<Principal, BTreeSet<JobId>>,
     sessions: HashMap<SessionId, SessionRow>,
     bytes: u64,
@@ -99,14 +99,32 @@ impl Store for MemoryStore {
         if bytes < self.max_bytes { Ok(()) } else { Err(Full::Bytes { bytes, max: self.max_bytes }) }
     }
 
+    fn health(&self) -> StoreHealth {
+        StoreHealth {
+            kind: StoreKind::Memory,
+            path: None,
+            durability: None,
+            format: None,
+            used_bytes: self.inner.lock().bytes,
+            free_bytes: 0,
+            disk_bytes: 0,
+            queue_batches: 0,
+            queue_bytes: 0,
+            failing: false,
+        }
+    }
+
     fn job(&self, job: JobId) -> Answer<'_, Option<JobRow>> {
         Box::pin(ready(Ok(self.inner.lock().jobs.get(&job).map(|stored| stored.row.clone()))))
     }
 
-    fn list(&self, query: Query) -> Answer<'_, (Vec<JobSummary>, bool)> {
+    fn list(&self, query: Query) -> Answer<'_, (Vec<Listed>, bool)> {
         let inner = self.inner.lock();
-        let own = inner.by_principal.get(&query.principal);
-        let mut rows = own
+        let jobs = match &query.principal {
+            Some(principal) => inner.by_principal.get(principal),
+            None => Some(&inner.ids),
+        };
+        let mut rows = jobs
             .into_iter()
             .flat_map(|jobs| match query.before {
                 Some(before) => jobs.range(..before),
@@ -115,8 +133,8 @@ impl Store for MemoryStore {
             .rev()
             .filter_map(|job| inner.jobs.get(job))
             .filter(|stored| query.admits(&stored.row.spec, stored.row.status))
-            .map(|stored| summary(&stored.row.spec, stored.row.status, stored.row.tail.last()));
-        let page: Vec<JobSummary> = rows.by_ref().take(query.limit).collect();
+            .map(|StoredJob { row, .. }| listed(&row.spec, row.status, row.ended_at, row.tail.last()));
+        let page: Vec<Listed> = rows.by_ref().take(query.limit).collect();
         let more = rows.next().is_some();
         Box::pin(ready(Ok((page, more))))
     }
@@ -198,6 +216,7 @@ impl Inner {
     }
 
     fn accept(&mut self, spec: Arc<Spec>) {
+        self.ids.insert(spec.id);
         self.by_principal.entry(spec.principal.clone()).or_default().insert(spec.id);
         let bytes = spec.weight();
         self.bytes += bytes;
@@ -217,6 +236,7 @@ impl Inner {
 
     fn remove_job(&mut self, job: JobId) {
         let Some(stored) = self.jobs.remove(&job) else { return };
+        self.ids.remove(&job);
         self.bytes -= stored.bytes;
         let principal = &stored.row.spec.principal;
         if let Some(jobs) = self.by_principal.get_mut(principal) {

@@ -7,12 +7,13 @@ pub mod memory;
 pub mod sqlite;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-pub use crate::config::{Durability, NotADurability};
-use crate::proto::listing::Query;
+pub use crate::config::{Durability, NotADurability, StoreKind};
+use crate::proto::listing::{Listed, Query};
 use crate::proto::record::{Record, Tail};
 use crate::proto::session::TokenHash;
 use crate::proto::stream::{Extent, Piece};
@@ -21,7 +22,6 @@ use crate::wire::feature::FeatureSet;
 use crate::wire::id::{JobId, SessionId};
 use crate::wire::job::JobStatus;
 use crate::wire::principal::Principal;
-use crate::wire::session::JobSummary;
 use crate::wire::time::Timestamp;
 
 /// Whose turn it is to number: moves at each start of the daemon, so that an owner that was replaced cannot write.
@@ -231,6 +231,31 @@ pub struct Restored {
     pub finished: Vec<FinishedRow>,
 }
 
+/// How a store is, for those who look after it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreHealth {
+    /// What sort of store it is.
+    pub kind: StoreKind,
+    /// Its file.
+    pub path: Option<PathBuf>,
+    /// What its file survives.
+    pub durability: Option<Durability>,
+    /// The version of the file's format.
+    pub format: Option<usize>,
+    /// What is kept, in bytes.
+    pub used_bytes: u64,
+    /// Room within its file for more, in bytes.
+    pub free_bytes: u64,
+    /// What its file and what belongs to it take on the disk, in bytes.
+    pub disk_bytes: u64,
+    /// Batches that wait to be written or are being written.
+    pub queue_batches: u64,
+    /// Those batches in bytes.
+    pub queue_bytes: u64,
+    /// Whether the last attempt to write failed.
+    pub failing: bool,
+}
+
 /// Where everything is recorded.
 pub trait Store: Send + Sync + 'static {
     /// The epoch of this process.
@@ -258,11 +283,14 @@ pub trait Store: Send + Sync + 'static {
     /// [`Full`] with what is in the way.
     fn admits(&self) -> Result<(), Full>;
 
+    /// How it is. Cheap: reads nothing but counts and the sizes of files.
+    fn health(&self) -> StoreHealth;
+
     /// A job, as far as it is applied; none when it is not kept, or never was.
     fn job(&self, job: JobId) -> Answer<'_, Option<JobRow>>;
 
     /// A page of a listing, newest first, and whether more follow.
-    fn list(&self, query: Query) -> Answer<'_, (Vec<JobSummary>, bool)>;
+    fn list(&self, query: Query) -> Answer<'_, (Vec<Listed>, bool)>;
 
     /// The records of a job after a position, in order and without a gap: at most `max_events` of them, and no
     /// more than `max_bytes` of payload but at least one. Empty when there is none, or the first is trimmed.

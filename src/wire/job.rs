@@ -1,6 +1,7 @@
 //! Payloads of the job messages (§7).
 
 use std::fmt;
+use std::str::FromStr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -50,6 +51,26 @@ impl JobStatus {
             JobStatus::Cancelled => "cancelled",
             JobStatus::TimedOut => "timed_out",
         }
+    }
+}
+
+/// A text that names no status (§7.3).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected pending, running, success, error, cancelled or timed_out")]
+pub struct NotAStatus;
+
+impl FromStr for JobStatus {
+    type Err = NotAStatus;
+    fn from_str(text: &str) -> Result<Self, NotAStatus> {
+        let all = [
+            JobStatus::Pending,
+            JobStatus::Running,
+            JobStatus::Success,
+            JobStatus::Error,
+            JobStatus::Cancelled,
+            JobStatus::TimedOut,
+        ];
+        all.into_iter().find(|status| status.as_str() == text).ok_or(NotAStatus)
     }
 }
 

@@ -46,8 +46,28 @@ macro_rules! limits {
         impl Limits {
             /// The name of every limit, in the order in which they are documented.
             pub const NAMES: &'static [&'static str] = &[$(stringify!($name),)*];
+
+            /// Every limit with its value, in the same order.
+            pub fn values(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), u64::try_from(self.$name).unwrap_or(u64::MAX)),)*].into_iter()
+            }
         }
     };
+}
+
+/// What a limit of this name counts: its unit, or `count`.
+pub fn unit(name: &str) -> &'static str {
+    let units = [
+        ("_per_sec", "per second"),
+        ("_ms", "milliseconds"),
+        ("_sec", "seconds"),
+        ("_bytes", "bytes"),
+        ("_chars", "characters"),
+    ];
+    // Bytes are also those of a whole: `bytes_per_principal`.
+    let bytes = name.starts_with("bytes_per_").then_some("bytes");
+    let found = units.iter().find(|(end, _)| name.ends_with(end)).map(|(_, unit)| *unit);
+    bytes.or(found).unwrap_or("count")
 }
 
 limits! {

@@ -6,6 +6,7 @@
 
 pub mod agent_port;
 pub mod agent_ref;
+pub mod api;
 pub mod canonical;
 pub mod decode;
 pub mod dialect;

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::id::{JobId, MessageId, SessionId, TraceId};
 use super::limits::ID_CHARS;
-use super::{agent_port, event, job, lease, session};
+use super::{agent_port, api, error, event, job, lease, session};
 
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
 
@@ -23,13 +23,14 @@ pub struct SchemaFile {
 }
 
 /// Every schema of the wire (§5–§9): `client/` and `runtime/` envelopes by message type, `event/` bodies by kind,
-/// `agent/` lines of the agent port by type, the lease and its constraints.
+/// `agent/` lines of the agent port by type, the lease and its constraints; and `api/`, the operators' door.
 pub fn all() -> Vec<SchemaFile> {
     let mut files = Vec::new();
     files.extend(client());
     files.extend(runtime());
     files.extend(events());
     files.extend(agents());
+    files.extend(operators());
     files.push(file("lease", &root(read::<lease::Lease>())));
     files.push(file("lease_constraints", &root(read::<lease::LeaseConstraints>())));
     files
@@ -113,6 +114,22 @@ fn agents() -> Vec<SchemaFile> {
         line("ping", "agent", read::<agent_port::Beat>()),
         line("pong", "agent or the daemon", read::<agent_port::Beat>()),
         file("agent/result_chunk", &root(read::<agent_port::PortChunk>())),
+    ]
+}
+
+fn operators() -> Vec<SchemaFile> {
+    let file = |name: &str, schema: Value| file(&format!("api/{name}"), &root(schema));
+    vec![
+        file("status", written::<api::DaemonStatus>()),
+        file("sessions", written::<api::SessionPage>()),
+        file("session", written::<api::SessionDetail>()),
+        file("jobs", written::<api::JobPage>()),
+        file("job", written::<api::JobDetail>()),
+        file("cancel_request", read::<api::CancelRequest>()),
+        file("cancelled", written::<api::CancelRecorded>()),
+        file("store", written::<api::StoreStatus>()),
+        file("limits", written::<api::LimitList>()),
+        file("error", written::<error::ErrorBody>()),
     ]
 }
 

@@ -18,10 +18,10 @@ pub fn check(data: &[u8]) {
     let (at, mask) = (usize::from(input.byte()), input.byte());
     let ask = |cursor: String, who: &str| {
         let list = ListJobs { filter: filter.clone(), limit: None, cursor: Some(cursor) };
-        Query::new(list, who.parse().unwrap(), &key, &limits)
+        Query::new(list, Some(who.parse().unwrap()), &key, &limits)
     };
     let first = ListJobs { filter: filter.clone(), ..ListJobs::default() };
-    let first = Query::new(first, "alice".parse().unwrap(), &key, &limits).unwrap();
+    let first = Query::new(first, Some("alice".parse().unwrap()), &key, &limits).unwrap();
     let good = key.cursor(&first, job);
     assert_eq!(ask(good.clone(), "alice").unwrap().before, Some(job));
     assert!(ask(good.clone(), "bob").is_err(), "another principal's cursor");

@@ -23,11 +23,13 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, ready};
 use rusqlite::{Connection, OpenFlags};
 
-use super::{Answer, Batch, Durability, Epoch, Fenced, Full, JobRow, Restored, Store, Ticket, Unreadable};
-use crate::proto::listing::Query;
+use super::{
+    Answer, Batch, Durability, Epoch, Fenced, Full, JobRow, Restored, Store, StoreHealth, StoreKind, Ticket,
+    Unreadable,
+};
+use crate::proto::listing::{Listed, Query};
 use crate::proto::record::Record;
 use crate::wire::id::JobId;
-use crate::wire::session::JobSummary;
 pub use lock::{Endpoint, Holder};
 use lock::{Note, create_directory, create_private, lock};
 use read::Readers;
@@ -114,6 +116,7 @@ pub enum OpenError {
 
 /// Keeps everything in one SQLite file.
 pub struct SqliteStore {
+    path: PathBuf,
     shared: Arc<Shared>,
     readers: Arc<Readers>,
     note: parking_lot::Mutex<Note>,
@@ -139,14 +142,14 @@ impl SqliteStore {
         if !clean {
             schema::check(&db, path)?;
         }
-        let used = writer::used(&db).map_err(refuse)?;
+        let space = writer::space(&db).map_err(refuse)?;
         let readers = Arc::new(Readers::open(path).map_err(refuse)?);
-        let shared = Arc::new(Shared::new(epoch, options, used));
+        let shared = Arc::new(Shared::new(epoch, options, space));
         let (done, waits) = mpsc::channel();
         let writer = Writer { shared: shared.clone(), db, lock, done };
         std::thread::Builder::new().name("store".into()).spawn(|| writer.run()).map_err(failed)?;
         let (note, done) = (parking_lot::Mutex::new(note), parking_lot::Mutex::new(waits));
-        Ok(SqliteStore { shared, readers, note, done })
+        Ok(SqliteStore { path: path.into(), shared, readers, note, done })
     }
 
     /// Says beside the store where its daemon can be reached, until the store is closed; see [`Holder::of`].
@@ -216,11 +219,23 @@ impl Store for SqliteStore {
         self.shared.admits()
     }
 
+    fn health(&self) -> StoreHealth {
+        let size = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
+        let disk_bytes = size(&self.path) + size(&schema::beside(&self.path, "-wal"));
+        StoreHealth {
+            kind: StoreKind::Sqlite,
+            path: Some(self.path.clone()),
+            format: Some(schema::MIGRATIONS.len()),
+            disk_bytes,
+            ..self.shared.health()
+        }
+    }
+
     fn job(&self, job: JobId) -> Answer<'_, Option<JobRow>> {
         Box::pin(self.readers.clone().answer(move |db| read::job(db, job)))
     }
 
-    fn list(&self, query: Query) -> Answer<'_, (Vec<JobSummary>, bool)> {
+    fn list(&self, query: Query) -> Answer<'_, (Vec<Listed>, bool)> {
         Box::pin(self.readers.clone().answer(move |db| read::list(db, &query)))
     }
 

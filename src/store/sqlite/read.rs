@@ -8,12 +8,12 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 use serde_json::value::RawValue;
 
 use super::rows::{self, int};
-use crate::proto::listing::{Query, summary};
+use crate::proto::listing::{Listed, Query, listed};
 use crate::proto::record::{Record, Tail};
 use crate::store::{FinishedRow, JobRow, Restored, SessionRow, Unreadable};
 use crate::wire::id::{JobId, SessionId};
 use crate::wire::job::JobStatus;
-use crate::wire::session::JobSummary;
+use crate::wire::principal::Principal;
 use crate::wire::time::Timestamp;
 
 /// How many questions are answered at the same time.
@@ -147,10 +147,12 @@ fn whole(db: &Connection, n: i64, row: JobRow) -> rusqlite::Result<JobRow> {
 }
 
 /// A page of a listing, and whether more follow.
-pub(super) fn list(db: &Connection, query: &Query) -> rusqlite::Result<(Vec<JobSummary>, bool)> {
+pub(super) fn list(db: &Connection, query: &Query) -> rusqlite::Result<(Vec<Listed>, bool)> {
+    // Two statements, because an index serves each of them and none would serve both in one.
+    let whose = if query.principal.is_some() { "principal = ?1" } else { "?1 IS NULL" };
     let sql = format!(
-        "SELECT {}, status, last_pos FROM job JOIN job_order ON job = n \
-         WHERE principal = ?1 AND id < ?2 AND (?3 >> status) & 1 AND (?4 IS NULL OR agent_name = ?4) \
+        "SELECT {}, status, last_pos, ended_at FROM job JOIN job_order ON job = n \
+         WHERE {whose} AND id < ?2 AND (?3 >> status) & 1 AND (?4 IS NULL OR agent_name = ?4) \
          AND (?5 IS NULL OR agent_version = ?5) AND created_at > ?6 AND created_at < ?7 ORDER BY id DESC",
         rows::SPEC
     );
@@ -162,7 +164,7 @@ pub(super) fn list(db: &Connection, query: &Query) -> rusqlite::Result<(Vec<JobS
     let before = query.before.map(|job| job.0.to_bytes());
     let mut select = db.prepare_cached(&sql)?;
     let mut found = select.query(params![
-        query.principal.subject(),
+        query.principal.as_ref().map(Principal::subject),
         before.as_ref().map_or(NO_CURSOR, |id| &id[..]),
         statuses,
         filter.agent.as_ref().map(|agent| &agent.name),
@@ -181,7 +183,9 @@ pub(super) fn list(db: &Connection, query: &Query) -> rusqlite::Result<(Vec<JobS
         if page.len() == query.limit {
             return Ok((page, true));
         }
-        page.push(summary(&spec, status, rows::uint(row, rows::SPEC_COLUMNS + 1)?));
+        let last_pos = rows::uint(row, rows::SPEC_COLUMNS + 1)?;
+        let ended_at = row.get::<_, Option<i64>>(rows::SPEC_COLUMNS + 2)?.map(Timestamp::from_micros);
+        page.push(listed(&spec, status, ended_at, last_pos));
     }
     Ok((page, false))
 }

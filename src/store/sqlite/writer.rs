@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::SqliteOptions;
 use super::apply::{self, AtHand, Hands};
 use crate::proto::stream::Piece;
-use crate::store::{Batch, Epoch, Fenced, Full, Op, Ticket};
+use crate::store::{Batch, Epoch, Fenced, Full, Op, StoreHealth, StoreKind, Ticket};
 
 /// Batches in one transaction, at most.
 const GROUP_BATCHES: usize = 4_096;
@@ -44,6 +44,7 @@ pub(super) struct Shared {
     applied: AtomicU64,
     progress: watch::Sender<()>,
     used: AtomicU64,
+    free: AtomicU64,
     failing: Mutex<Option<Arc<str>>>,
     fenced: OnceLock<Epoch>,
     #[cfg(test)]
@@ -51,7 +52,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(epoch: Epoch, options: SqliteOptions, used: u64) -> Self {
+    pub(super) fn new(epoch: Epoch, options: SqliteOptions, space: Space) -> Self {
         let queue = Queue { batches: VecDeque::new(), bytes: 0, last: Ticket::default(), stopping: false };
         Shared {
             epoch,
@@ -60,7 +61,8 @@ impl Shared {
             wake: Condvar::new(),
             applied: AtomicU64::new(0),
             progress: watch::Sender::new(()),
-            used: AtomicU64::new(used),
+            used: AtomicU64::new(space.used),
+            free: AtomicU64::new(space.free),
             failing: Mutex::new(None),
             fenced: OnceLock::new(),
             #[cfg(test)]
@@ -124,6 +126,23 @@ impl Shared {
         if bytes < max { Ok(()) } else { Err(Full::Bytes { bytes, max }) }
     }
 
+    /// How it is, but for what the file itself tells.
+    pub(super) fn health(&self) -> StoreHealth {
+        let queue = self.queue.lock();
+        StoreHealth {
+            kind: StoreKind::Sqlite,
+            path: None,
+            durability: Some(self.options.durability),
+            format: None,
+            used_bytes: self.used.load(Ordering::Relaxed),
+            free_bytes: self.free.load(Ordering::Relaxed),
+            disk_bytes: 0,
+            queue_batches: queue.last.0 - self.applied.load(Ordering::Acquire),
+            queue_bytes: queue.bytes,
+            failing: self.failing.lock().is_some(),
+        }
+    }
+
     pub(super) fn stop(&self) {
         self.queue.lock().stopping = true;
         self.wake.notify_one();
@@ -164,8 +183,9 @@ impl Shared {
         Some(queue.batches.drain(..count).collect())
     }
 
-    fn wrote(&self, group: Vec<(Batch, u64)>, used: u64) {
-        self.used.store(used, Ordering::Relaxed);
+    fn wrote(&self, group: Vec<(Batch, u64)>, space: Space) {
+        self.used.store(space.used, Ordering::Relaxed);
+        self.free.store(space.free, Ordering::Relaxed);
         if self.failing.lock().take().is_some() {
             tracing::info!("the store can write again");
         }
@@ -273,9 +293,9 @@ fn write_all(shared: &Shared, db: &mut Connection) -> bool {
             #[cfg(test)]
             limit_pages(shared, db);
             match write(db, &mut at_hand, shared.epoch, &group) {
-                Ok((used, more)) => {
+                Ok((space, more)) => {
                     leftover = more;
-                    shared.wrote(group, used);
+                    shared.wrote(group, space);
                     break;
                 }
                 Err(Obstacle::Fenced(newest)) => {
@@ -303,7 +323,7 @@ fn write(
     at_hand: &mut AtHand,
     epoch: Epoch,
     group: &[(Batch, u64)],
-) -> Result<(u64, bool), Obstacle> {
+) -> Result<(Space, bool), Obstacle> {
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let newest: i64 = tx.prepare_cached("SELECT epoch FROM meta")?.query_row([], |row| row.get(0))?;
     if newest.cast_unsigned() != epoch.0 {
@@ -315,16 +335,25 @@ fn write(
     }
     hands.finish()?;
     let more = apply::erase(&tx)?;
-    let used = used(&tx)?;
+    let space = space(&tx)?;
     tx.commit()?;
-    Ok((used, more))
+    Ok((space, more))
 }
 
-/// The bytes of the pages that hold something.
-pub(super) fn used(db: &Connection) -> rusqlite::Result<u64> {
+/// What the file's pages hold, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Space {
+    /// Those that hold something.
+    pub(super) used: u64,
+    /// Those that hold nothing and are used next.
+    pub(super) free: u64,
+}
+
+pub(super) fn space(db: &Connection) -> rusqlite::Result<Space> {
     let ask = |sql| db.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0));
     let (pages, free) = (ask("PRAGMA page_count")?, ask("PRAGMA freelist_count")?);
-    Ok((pages - free).cast_unsigned() * ask("PRAGMA page_size")?.cast_unsigned())
+    let bytes = ask("PRAGMA page_size")?;
+    Ok(Space { used: ((pages - free) * bytes).cast_unsigned(), free: (free * bytes).cast_unsigned() })
 }
 
 /// Notes that nothing is missing, and leaves one file behind.
