@@ -50,6 +50,8 @@ pub enum BuildError {
     Unreadable(#[from] Unreadable),
 }
 
+/// Says something of a version once everything is registered.
+type Mark = Box<dyn FnOnce(&mut Catalogue) -> Result<(), BadAgent> + Send>;
 type MakeHost = Box<dyn FnOnce(&Arc<Limits>) -> Arc<dyn AgentHost> + Send>;
 
 /// Gathers what a runtime is made of.
@@ -60,7 +62,7 @@ pub struct Builder {
     resume_window: Duration,
     tokens: Vec<TokenEntry>,
     agents: Vec<(String, MakeHost)>,
-    defaults: Vec<(String, String)>,
+    marks: Vec<Mark>,
     demo_agents: bool,
     store: Option<Arc<dyn Store>>,
     ambient: Arc<dyn Ambient>,
@@ -82,7 +84,7 @@ impl Runtime {
             resume_window: Duration::from_secs(600),
             tokens: Vec::new(),
             agents: Vec::new(),
-            defaults: Vec::new(),
+            marks: Vec::new(),
             demo_agents: false,
             store: None,
             ambient: Arc::new(System::default()),
@@ -179,7 +181,16 @@ impl Builder {
 
     /// Makes a registered version the default of its name.
     pub fn default_version(mut self, name: &str, version: &str) -> Self {
-        self.defaults.push((name.into(), version.into()));
+        let (name, version) = (name.to_owned(), version.to_owned());
+        self.marks.push(Box::new(move |catalogue| catalogue.set_default(&name, &version)));
+        self
+    }
+
+    /// Lets a registered version begin a job again that was cut off because the daemon ended; without it, such a job
+    /// ends with a retryable error. Whatever the agent did before, it may do once more. Needs a store that stays.
+    pub fn restartable(mut self, name: &str, version: &str) -> Self {
+        let (name, version) = (name.to_owned(), version.to_owned());
+        self.marks.push(Box::new(move |catalogue| catalogue.set_restartable(&name, &version)));
         self
     }
 
@@ -221,7 +232,7 @@ impl Builder {
 
     /// Everything for which [`start`](Self::start) would refuse to start, without starting anything.
     pub fn problems(self) -> Vec<BuildError> {
-        let (_, bad) = catalogue(self.demo_agents, self.agents, self.defaults, &Arc::new(self.limits));
+        let (_, bad) = catalogue(self.demo_agents, self.agents, self.marks, &Arc::new(self.limits));
         self.wrong.into_iter().chain(bad.into_iter().map(BuildError::from)).collect()
     }
 
@@ -234,7 +245,7 @@ impl Builder {
             return Err(wrong);
         }
         let limits = Arc::new(self.limits);
-        let (catalogue, bad) = catalogue(self.demo_agents, self.agents, self.defaults, &limits);
+        let (catalogue, bad) = catalogue(self.demo_agents, self.agents, self.marks, &limits);
         if let Some(bad) = bad.into_iter().next() {
             return Err(bad.into());
         }
@@ -256,7 +267,7 @@ impl Builder {
 fn catalogue(
     demo_agents: bool,
     agents: Vec<(String, MakeHost)>,
-    defaults: Vec<(String, String)>,
+    marks: Vec<Mark>,
     limits: &Arc<Limits>,
 ) -> (Catalogue, Vec<BadAgent>) {
     let mut catalogue = Catalogue::default();
@@ -267,8 +278,8 @@ fn catalogue(
     for (agent, make) in agents {
         bad.extend(catalogue.register(&agent, make(limits)).err());
     }
-    for (name, version) in defaults {
-        bad.extend(catalogue.set_default(&name, &version).err());
+    for mark in marks {
+        bad.extend(mark(&mut catalogue).err());
     }
     (catalogue, bad)
 }

@@ -50,6 +50,9 @@ impl Store for Ailing {
     fn restore(&self) -> Result<Restored, Unreadable> {
         self.unreadable.lock().clone().map_or_else(|| self.store.restore(), Err)
     }
+    fn outlives(&self) -> bool {
+        self.store.outlives()
+    }
     fn submit(&self, batch: Batch) -> Ticket {
         self.store.submit(batch)
     }

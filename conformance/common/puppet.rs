@@ -9,7 +9,14 @@ use arcpd::wire::limits::Limits;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-type Strings = HashMap<String, (Arc<dyn JobPort>, watch::Sender<bool>)>;
+/// One attempt.
+struct Attempt {
+    number: u32,
+    port: Arc<dyn JobPort>,
+    let_go: watch::Sender<bool>,
+}
+
+type Strings = HashMap<String, Attempt>;
 
 /// Hosts puppets, and pulls their strings. Cheap to clone.
 #[derive(Clone, Default)]
@@ -26,7 +33,10 @@ impl AgentHost for Puppets {
         mut stop: StopSignal,
     ) -> BoxFuture<'static, AttemptEnd> {
         let (let_go, mut gone) = watch::channel(false);
-        self.strings.lock().unwrap().insert(start.job_id.to_string(), (port, let_go));
+        self.strings
+            .lock()
+            .unwrap()
+            .insert(start.job_id.to_string(), Attempt { number: start.attempt, port, let_go });
         self.started.notify_waiters();
         Box::pin(async move {
             tokio::select! {
@@ -44,15 +54,20 @@ impl Puppets {
 
     /// Says something on behalf of a job's agent, once it has started.
     pub async fn say(&self, job: &str, kind: &str, payload: Value) -> Result<(), PortClosed> {
-        let port = loop {
-            let started = self.started.notified();
-            if let Some((port, _)) = self.strings.lock().unwrap().get(job) {
-                break port.clone();
-            }
-            tokio::time::timeout(super::peer::PATIENCE, started).await.expect("the agent did not start");
-        };
+        let (_, port) = self.attempt(job).await;
         let line = json!({ "type": kind, "payload": payload }).to_string();
         port.deliver(AgentMessage::parse(line.as_bytes(), &Limits::default()).unwrap())
+    }
+
+    /// The attempt that a job's agent is in, once it has started.
+    pub async fn attempt(&self, job: &str) -> (u32, Arc<dyn JobPort>) {
+        loop {
+            let started = self.started.notified();
+            if let Some(attempt) = self.strings.lock().unwrap().get(job) {
+                return (attempt.number, attempt.port.clone());
+            }
+            tokio::time::timeout(super::peer::PATIENCE, started).await.expect("the agent did not start");
+        }
     }
 
     pub async fn log(&self, job: &str, message: &str) -> Result<(), PortClosed> {
@@ -68,8 +83,8 @@ impl Puppets {
 
     /// The agent ends without a word.
     pub fn leave(&self, job: &str) {
-        if let Some((_, let_go)) = self.strings.lock().unwrap().remove(job) {
-            let _ = let_go.send(true);
+        if let Some(attempt) = self.strings.lock().unwrap().remove(job) {
+            let _ = attempt.let_go.send(true);
         }
     }
 }

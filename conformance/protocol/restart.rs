@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
-use arcpd::embed::Runtime;
+use arcpd::agent::in_process::AgentError;
+use arcpd::embed::{Builder, Runtime};
 use arcpd::store::memory::MemoryStore;
+use arcpd::store::sqlite::{SqliteOptions, SqliteStore};
+use arcpd::store::{Batch, Durability, Op, Store};
+use arcpd::wire::limits::Limits;
 use serde_json::{Value, json};
 
 use crate::common::peer::{FEATURES, Peer};
@@ -11,18 +15,26 @@ use crate::common::puppet::Puppets;
 
 /// One life of a daemon on a store; everything in it dies when the future is done, agents included.
 fn life<T>(store: &Arc<MemoryStore>, puppets: &Puppets, during: impl AsyncFnOnce(Runtime) -> T) -> T {
+    life_of(store.clone(), puppets, |builder| builder, during)
+}
+
+/// One life of a daemon that is built in some way.
+fn life_of<T>(
+    store: Arc<dyn Store>,
+    puppets: &Puppets,
+    change: impl FnOnce(Builder) -> Builder,
+    during: impl AsyncFnOnce(Runtime) -> T,
+) -> T {
     let process = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let (store, puppets) = (store.clone(), puppets.clone());
+    let puppets = puppets.clone();
     process.block_on(async move {
-        let runtime = Runtime::builder()
+        let builder = Runtime::builder()
             .token("alice", "tok-a")
             .token("bob", "tok-b")
             .host("puppet@1.0.0", puppets.host())
             .demo_agents()
-            .store(store)
-            .start()
-            .unwrap();
-        during(runtime).await
+            .store(store);
+        during(change(builder).start().unwrap()).await
     })
 }
 
@@ -153,5 +165,201 @@ fn tokens_are_as_good_as_they_were() {
         right.send("session.resume", json!({ "resume_token": good, "last_event_seq": 0 }));
         right.welcome().await;
         assert_ne!(right.token.as_deref(), Some(good.as_str()), "a welcome always brings a new token");
+    });
+}
+
+#[test]
+fn a_cancel_that_was_answered_is_not_forgotten() {
+    let (store, puppets) = (store(), Puppets::default());
+    let deaf = |builder: Builder| {
+        builder.agent("deaf@1.0.0", |_| std::future::pending::<Result<Value, AgentError>>())
+    };
+    let (token, job) = life_of(store.clone(), &puppets, deaf, async |runtime| {
+        let mut alice = Peer::welcomed(runtime.connect(), "tok-a", FEATURES).await;
+        let job = alice.submit(json!({ "agent": "deaf" })).await;
+        alice.ask("job.cancel", json!({ "job_id": job, "reason": "enough" }), "job.cancelled").await;
+        (alice.token.clone().unwrap(), job)
+    });
+    life_of(store, &puppets, deaf, async |runtime| {
+        let mut alice = Peer::resumed(runtime.connect(), &token, 0).await;
+        let end = alice.end_of(&job).await;
+        assert_eq!(
+            (&end["payload"]["code"], &end["payload"]["message"]),
+            (&json!("CANCELLED"), &json!("cancelled: enough"))
+        );
+        assert_eq!(end["payload"]["final_status"], "cancelled");
+    });
+}
+
+fn restartable(builder: Builder) -> Builder {
+    builder.restartable("puppet", "1.0.0")
+}
+
+#[test]
+fn a_restartable_agent_begins_again_and_its_observers_are_told() {
+    let (store, puppets) = (store(), Puppets::default());
+    let chunk = |data: &str| json!({ "kind": "result_chunk", "body": { "data": data, "encoding": "utf8" } });
+    let plain: Vec<&str> = FEATURES.iter().copied().filter(|feature| *feature != "result_chunk").collect();
+    let (token, plain_token, job) = life_of(store.clone(), &puppets, restartable, async |runtime| {
+        let mut alice = Peer::welcomed(runtime.connect(), "tok-a", FEATURES).await;
+        let mut watcher = Peer::welcomed(runtime.connect(), "tok-a", &plain).await;
+        let job = alice.submit(json!({ "agent": "puppet" })).await;
+        watcher.ask("job.subscribe", json!({ "job_id": job, "history": true }), "job.subscribed").await;
+        assert_eq!(puppets.attempt(&job).await.0, 1);
+        puppets.say(&job, "job.event", chunk("a lost ")).await.unwrap();
+        assert_eq!(alice.numbered().await["payload"]["kind"], "result_chunk");
+        (alice.token.clone().unwrap(), watcher.token.clone().unwrap(), job)
+    });
+    let puppets = Puppets::default();
+    life_of(store, &puppets, restartable, async |runtime| {
+        let mut alice = Peer::resumed(runtime.connect(), &token, 1).await;
+        let told = alice.numbered().await["payload"]["body"].clone();
+        assert_eq!(told["phase"], "restarted");
+        assert!(told["message"].as_str().unwrap().contains("attempt 2"), "{told}");
+        assert_eq!(puppets.attempt(&job).await.0, 2);
+        puppets.say(&job, "job.event", chunk("whole")).await.unwrap();
+        puppets.say(&job, "job.result", json!({})).await.unwrap();
+        let frames = alice.until_end(&job).await;
+        let (first, end) = (&frames[0]["payload"]["body"], &frames.last().unwrap()["payload"]);
+        assert_eq!((&first["data"], &first["chunk_seq"]), (&json!("whole"), &json!(0)));
+        assert_eq!(first["result_id"], end["result_id"], "a result of its own");
+        let mut watcher = Peer::resumed(runtime.connect(), &plain_token, 0).await;
+        let frames = watcher.until_end(&job).await;
+        assert_eq!(
+            frames.last().unwrap()["payload"]["result"],
+            "whole",
+            "without what the lost attempt said"
+        );
+    });
+}
+
+#[test]
+fn a_job_is_not_begun_for_ever() {
+    let (store, puppets) = (store(), Puppets::default());
+    let twice = |builder| restartable(builder).limits(Limits { job_attempts: 2, ..Limits::default() });
+    let (token, job) = life_of(store.clone(), &puppets, twice, async |runtime| {
+        let mut alice = Peer::welcomed(runtime.connect(), "tok-a", FEATURES).await;
+        let job = alice.submit(json!({ "agent": "puppet" })).await;
+        puppets.attempt(&job).await;
+        (alice.token.clone().unwrap(), job)
+    });
+    let puppets = Puppets::default();
+    life_of(store.clone(), &puppets, twice, async |_| assert_eq!(puppets.attempt(&job).await.0, 2));
+    life_of(store, &puppets, twice, async |runtime| {
+        let mut alice = Peer::resumed(runtime.connect(), &token, 0).await;
+        let end = alice.until_end(&job).await.pop().unwrap();
+        assert_eq!(end["payload"]["retryable"], true);
+        assert!(end["payload"]["message"].as_str().unwrap().contains("begun 2 times"), "{end}");
+    });
+}
+
+#[test]
+fn a_daemon_that_stops_and_starts_goes_on_with_what_may_begin_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || {
+        let options =
+            SqliteOptions { durability: Durability::Process, max_bytes: u64::MAX, queue_bytes: u64::MAX };
+        Arc::new(SqliteStore::open(&dir.path().join("store.db"), options).unwrap())
+    };
+    let both = |puppets: &Puppets| {
+        let other = puppets.host();
+        move |builder: Builder| restartable(builder).host("mortal@1.0.0", other)
+    };
+    let puppets = Puppets::default();
+    let (token, job, mortal) = life_of(open(), &puppets, both(&puppets), async |runtime| {
+        let mut alice = Peer::welcomed(runtime.connect(), "tok-a", FEATURES).await;
+        let job = alice.submit(json!({ "agent": "puppet" })).await;
+        let mortal = alice.submit(json!({ "agent": "mortal" })).await;
+        puppets.attempt(&job).await;
+        puppets.attempt(&mortal).await;
+        runtime.stop().await;
+        let end = alice.end_of(&mortal).await;
+        assert!(end["payload"]["message"].as_str().unwrap().contains("submit it again"), "{end}");
+        (alice.token.clone().unwrap(), job, mortal)
+    });
+    // Whoever holds an agent's port holds the store.
+    puppets.leave(&job);
+    puppets.leave(&mortal);
+    let puppets = Puppets::default();
+    life_of(open(), &puppets, both(&puppets), async |runtime| {
+        let mut alice = Peer::resumed(runtime.connect(), &token, 1).await;
+        assert_eq!(alice.numbered().await["payload"]["body"]["phase"], "restarted");
+        puppets.finish(&job, json!(1)).await.unwrap();
+        assert_eq!(alice.end_of(&job).await["payload"]["result"], 1);
+        let listed = alice.ask("session.list_jobs", json!({}), "session.jobs").await;
+        let listed = listed["jobs"].as_array().unwrap();
+        let status = |id: &str| listed.iter().find(|row| row["job_id"] == id).unwrap()["status"].clone();
+        assert_eq!((status(&job), status(&mortal)), (json!("success"), json!("error")));
+    });
+}
+
+#[test]
+fn a_session_that_said_goodbye_does_not_keep_its_jobs_to_itself() {
+    let (store, puppets) = (store(), Puppets::default());
+    let job = life_of(store.clone(), &puppets, restartable, async |runtime| {
+        let mut alice = Peer::welcomed(runtime.connect(), "tok-a", FEATURES).await;
+        let job = alice.submit(json!({ "agent": "puppet" })).await;
+        alice.ask("session.close", json!({}), "session.closed").await;
+        job
+    });
+    life_of(store, &puppets, restartable, async |runtime| {
+        let mut other = Peer::welcomed(runtime.connect(), "tok-a", FEATURES).await;
+        other.ask("job.cancel", json!({ "job_id": job }), "job.cancelled").await;
+    });
+}
+
+#[test]
+fn an_end_that_went_before_it_was_sent_is_missed_and_not_passed_over() {
+    let (store, puppets) = (store(), Puppets::default());
+    let (token, job) = life(&store, &puppets, async |runtime| {
+        let mut alice = Peer::welcomed(runtime.connect(), "tok-a", FEATURES).await;
+        let job = alice.submit(json!({ "agent": "puppet" })).await;
+        let token = alice.token.clone().unwrap();
+        drop(alice);
+        puppets.finish(&job, json!(1)).await.unwrap();
+        (token, job)
+    });
+    let gone = vec![Op::RemoveJob(job.parse().unwrap())];
+    store.submit(Batch { epoch: store.epoch(), ops: gone });
+    life(&store, &puppets, async |runtime| {
+        let (mut alice, id) = Peer::resuming(runtime.connect(), &token, 0);
+        alice.refused(&id, "RESUME_WINDOW_EXPIRED").await;
+    });
+}
+
+#[test]
+fn finished_jobs_of_before_are_on_their_principals_account() {
+    let (store, puppets) = (store(), Puppets::default());
+    let input = "x".repeat(400_000);
+    let submit = json!({ "agent": "echo", "input": input });
+    let jobs = life(&store, &puppets, async |runtime| {
+        let mut alice = Peer::welcomed(runtime.connect(), "tok-a", FEATURES).await;
+        let mut jobs = Vec::new();
+        for _ in 0..3 {
+            let job = alice.submit(submit.clone()).await;
+            alice.until_end(&job).await;
+            jobs.push(job);
+        }
+        jobs
+    });
+    let tight =
+        |builder: Builder| builder.limits(Limits { bytes_per_principal: 2_000_000, ..Limits::default() });
+    life_of(store, &puppets, tight, async |runtime| {
+        let mut alice = Peer::welcomed(runtime.connect(), "tok-a", FEATURES).await;
+        for _ in 0..1_000 {
+            let listed = alice.ask("session.list_jobs", json!({}), "session.jobs").await;
+            let left: Vec<&str> = listed["jobs"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|row| row["job_id"].as_str().unwrap())
+                .collect();
+            if left.len() < 3 {
+                assert_eq!(left, [&*jobs[2], &*jobs[1]], "the oldest went first, and only as much as had to");
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        panic!("nothing was given up");
     });
 }

@@ -1,20 +1,23 @@
 //! The promises of the trait, one by one.
 
+use arcpd::proto::idempotency::Keyed;
+use arcpd::proto::job::Cancellation;
 use arcpd::proto::record::Record;
-use arcpd::proto::stream::{Extent, Piece};
-use arcpd::store::{Batch, Epoch, Full, Op, Ticket};
+use arcpd::proto::stream::{Attachment, Extent, Numbers, Piece, Place};
+use arcpd::store::{Batch, Epoch, Full, JobRow, Op, Ticket};
 use arcpd::wire::feature::{Feature, FeatureSet};
 use arcpd::wire::job::JobStatus;
 use arcpd::wire::message::StreamKind;
 use bytes::Bytes;
 
-use crate::world::{World, accepted, append, at, job, query, record, restored, session, spec, who};
+use crate::world::{
+    World, accepted, append, at, ended, job, query, record, restored, session, spec, started, who,
+};
 
 pub(crate) async fn a_batch_is_applied_whole_and_in_order(world: World) {
-    let status = |status| Op::JobStatus { job: job(1), status, ended_at: None };
-    let first = world.submit(vec![accepted(spec(1)), append(1, 1), status(JobStatus::Running), append(1, 2)]);
+    let first = world.submit(vec![accepted(spec(1)), append(1, 1), started(1, 1, 2), append(1, 2)]);
     let end = Record { kind: StreamKind::Result, ..record(3, None, 1) };
-    let over = Op::JobStatus { job: job(1), status: JobStatus::Success, ended_at: Some(at(9)) };
+    let over = ended(1, JobStatus::Success, 9);
     let second = world.submit(vec![Op::Append { job: job(1), record: end }, over]);
     assert!(first < second);
     world.store.applied(second).await.unwrap();
@@ -54,10 +57,12 @@ pub(crate) async fn a_listing_is_filtered_and_belongs_to_one_principal(world: Wo
     ops.push(accepted(arcpd::proto::submit::Spec { principal: who("bob"), ..spec(7) }));
     ops.push(accepted(arcpd::proto::submit::Spec { agent: "echo@2".parse().unwrap(), ..spec(8) }));
     ops.push(accepted(arcpd::proto::submit::Spec { agent: "sum@1".parse().unwrap(), ..spec(9) }));
-    for (n, status) in [(1, JobStatus::Success), (2, JobStatus::Running), (3, JobStatus::Cancelled)] {
-        ops.push(Op::JobStatus { job: job(n), status, ended_at: status.is_terminal().then(|| at(n)) });
-    }
-    ops.push(append(2, 1));
+    ops.extend([
+        ended(1, JobStatus::Success, 1),
+        started(2, 1, 2),
+        ended(3, JobStatus::Cancelled, 3),
+        append(2, 1),
+    ]);
     world.put(ops).await;
     for (filter, expected) in [
         ("{}", vec![9, 8, 6, 5, 4, 3, 2, 1]),
@@ -169,32 +174,51 @@ pub(crate) fn opened(n: u64) -> Op {
 
 pub(crate) async fn extents_continue_and_move_what_is_attached(world: World) {
     let attached = |n, pos, submitter| Op::Attached { session: session(1), job: job(n), pos, submitter };
-    let numbered = |extents| Op::Numbered { session: session(1), extents };
+    let place = |n, pos| Place { job: job(n), pos, done: pos == 14 };
+    let numbered =
+        |extents, places| Op::Numbered { session: session(1), numbers: Numbers { extents, places } };
+    let at = |pos, submitter| Attachment { pos, submitter, done: pos == 14 };
     let private = Extent { first_seq: 8, piece: Piece::Private { job: job(1), payload: Bytes::from("{}") } };
     world
-        .put(vec![opened(1), attached(1, 0, true), attached(2, 4, false), numbered(vec![run(1, 1, 1, 2)])])
+        .put(vec![
+            opened(1),
+            attached(1, 0, true),
+            attached(2, 4, false),
+            numbered(vec![run(1, 1, 1, 2)], vec![place(1, 2)]),
+        ])
         .await;
-    world.put(vec![numbered(vec![run(3, 1, 3, 1), run(4, 2, 5, 4), private.clone()])]).await;
-    world
-        .put(vec![numbered(vec![run(9, 2, 9, 1)]), numbered(vec![run(10, 2, 10, 5), run(15, 9, 1, 1)])])
-        .await;
+    let places = vec![place(1, 3), place(2, 8)];
+    world.put(vec![numbered(vec![run(3, 1, 3, 1), run(4, 2, 5, 4), private.clone()], places)]).await;
+    let last = numbered(vec![run(10, 2, 10, 5), run(15, 9, 1, 1)], vec![place(2, 14), place(9, 1)]);
+    world.put(vec![numbered(vec![run(9, 2, 9, 1)], vec![place(2, 9)]), last]).await;
     let found = &world.store.restore().unwrap().sessions[0];
     let expected = [run(1, 1, 1, 3), run(4, 2, 5, 4), private.clone(), run(9, 2, 9, 6), run(15, 9, 1, 1)];
     assert_eq!(found.extents, expected);
-    assert_eq!(found.attached, [(job(1), (3, true)), (job(2), (14, false))].into(), "job 9 is not followed");
+    let expected_places = [(job(1), at(3, true)), (job(2), at(14, false))];
+    assert_eq!(found.attached, expected_places.into(), "job 9 is not followed");
     world.put(vec![Op::Released { session: session(1), through: 5 }, attached(1, 1, false)]).await;
     let found = &world.store.restore().unwrap().sessions[0];
     assert_eq!((found.released, &found.extents[..]), (5, &expected[1..]), "part of an extent keeps it");
-    assert_eq!(found.attached[&job(1)], (1, true), "who submitted a job stays its submitter");
+    assert_eq!(found.attached[&job(1)], at(1, true), "who submitted a job stays its submitter");
+    let passed_over = Place { job: job(1), pos: 2, done: true };
+    world.put(vec![numbered(Vec::new(), vec![passed_over])]).await;
+    assert!(world.store.restore().unwrap().sessions[0].attached[&job(1)].done);
+    world.put(vec![attached(1, 1, false)]).await;
+    assert_eq!(
+        world.store.restore().unwrap().sessions[0].attached[&job(1)],
+        at(1, true),
+        "not done any more"
+    );
     let detached = Op::Detached { session: session(1), job: job(2) };
     let all = Op::Released { session: session(1), through: 15 };
-    world.put(vec![detached, all, numbered(vec![run(16, 9, 2, 1)]), numbered(vec![run(17, 9, 3, 2)])]).await;
+    let more = |extent| numbered(vec![extent], Vec::new());
+    world.put(vec![detached, all, more(run(16, 9, 2, 1)), more(run(17, 9, 3, 2))]).await;
     let tokens = vec![[1; 32], [2; 32]];
     world.put(vec![Op::Tokens { session: session(1), hashes: tokens.clone() }, opened(2)]).await;
     let found = world.store.restore().unwrap().sessions.into_iter().find(|row| row.id == session(1)).unwrap();
     assert_eq!((found.extents, found.released), (vec![run(16, 9, 2, 3)], 15));
-    assert_eq!((found.attached, found.tokens), ([(job(1), (1, true))].into(), tokens));
-    world.put(vec![Op::RemoveSession(session(1)), numbered(vec![run(19, 9, 5, 1)])]).await;
+    assert_eq!((found.attached, found.tokens), ([(job(1), at(1, true))].into(), tokens));
+    world.put(vec![Op::RemoveSession(session(1)), more(run(19, 9, 5, 1))]).await;
     let left: Vec<_> = world.store.restore().unwrap().sessions.into_iter().map(|row| row.id).collect();
     assert_eq!(left, [session(2)]);
 }
@@ -205,22 +229,39 @@ pub(crate) async fn what_was_put_is_found_at_the_next_start(world: World) {
         let gated = Op::Append { job: job(n), record: record(2, Some(Feature::Progress), 5) };
         world.put(vec![accepted(spec(n)), append(n, 1), gated, append(n, 3)]).await;
     }
-    for (n, end) in [(2, 9), (3, 8)] {
-        let (status, ended_at) = (JobStatus::Error, Some(at(end)));
-        world.put(vec![Op::JobStatus { job: job(n), status, ended_at }]).await;
-    }
-    let numbered = Op::Numbered { session: session(1), extents: vec![run(1, 1, 1, 3)] };
-    let attached = Op::Attached { session: session(1), job: job(1), pos: 0, submitter: true };
+    world.put(vec![ended(2, JobStatus::Error, 9), ended(3, JobStatus::Error, 8)]).await;
+    let cancellation = Cancellation { reason: Some("why".into()) };
     world
-        .put(vec![opened(1), opened(2), attached, numbered, Op::Released { session: session(2), through: 7 }])
+        .put(vec![started(1, 1, 4), Op::JobCancelling { job: job(1), cancellation: cancellation.clone() }])
         .await;
+    world.put(vec![started(4, 1, 5), started(4, 2, 6)]).await;
+    let places = vec![Place { job: job(1), pos: 3, done: false }];
+    let numbers = Numbers { extents: vec![run(1, 1, 1, 3)], places };
+    let numbered = Op::Numbered { session: session(1), numbers };
+    let attached = Op::Attached { session: session(1), job: job(1), pos: 0, submitter: true };
+    let closed = |n, closed| Op::Closed { session: session(n), closed };
+    let released = Op::Released { session: session(2), through: 7 };
+    world.put(vec![opened(1), opened(2), attached, numbered, released]).await;
+    world.put(vec![closed(1, true), closed(2, true), closed(2, false)]).await;
     let (epoch, before) = (world.store.epoch(), restored(&*world.store));
     let world = world.reopened();
     let found = world.store.restore().unwrap();
-    let ids =
-        |specs: Vec<&arcpd::proto::submit::Spec>| specs.into_iter().map(|spec| spec.id).collect::<Vec<_>>();
-    assert_eq!(ids(found.unfinished.iter().map(|row| &*row.spec).collect()), [job(1), job(4)]);
-    assert_eq!(ids(found.finished.iter().map(|row| &*row.spec).collect()), [job(3), job(2)], "by their ends");
+    let begun = |row: &JobRow| (row.spec.id, row.attempts, row.started_at, row.cancellation.clone());
+    let expected = [(job(1), 1, Some(at(4)), Some(cancellation)), (job(4), 2, Some(at(5)), None)];
+    assert_eq!(found.unfinished.iter().map(begun).collect::<Vec<_>>(), expected);
+    assert_eq!(
+        found.finished.iter().map(|row| row.job).collect::<Vec<_>>(),
+        [job(3), job(2)],
+        "by their ends"
+    );
+    for row in &found.finished {
+        let whole = world.store.job(row.job).await.unwrap().unwrap();
+        assert_eq!(row.weight, whole.spec.weight() + whole.tail.weight());
+        assert_eq!(row.key, Keyed::of(&whole.spec));
+    }
+    assert!(found.finished.iter().any(|row| row.key.is_some()));
+    let closed = |n| found.sessions.iter().find(|row| row.id == session(n)).unwrap().closed;
+    assert_eq!((closed(1), closed(2)), (true, false));
     assert_eq!(restored(&*world.store), before);
     assert_eq!(world.store.epoch() > epoch, world.dir.is_some(), "each start is an epoch");
 }

@@ -128,7 +128,7 @@ async fn what_was_applied_survives_a_crash() {
         let attached = Op::Attached { session: session(1), job: job(1), pos: 0, submitter: true };
         world.put(vec![opened(1), accepted(spec(1)), attached]).await;
         for pos in 1..=20 {
-            let numbered = Op::Numbered { session: session(1), extents: vec![run(pos, 1, pos, 1)] };
+            let numbered = Op::Numbered { session: session(1), numbers: run(pos, 1, pos, 1).into() };
             world.put(vec![append(1, pos), numbered]).await;
             // As a crash leaves them: the file and its log, and no other trace of the writer.
             let copy = copies.path().join(format!("{pos}.db"));

@@ -1,8 +1,9 @@
 //! The same random history in memory and in SQLite, read back the same way after every few batches.
 
+use arcpd::proto::job::Cancellation;
 use arcpd::proto::listing::Query;
 use arcpd::proto::record::Record;
-use arcpd::proto::stream::{Extent, Piece};
+use arcpd::proto::stream::{Extent, Numbers, Piece, Place};
 use arcpd::proto::submit::Spec;
 use arcpd::store::Op;
 use arcpd::wire::feature::Feature;
@@ -13,7 +14,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::contract::opened;
-use crate::world::{World, accepted, job, query, record, restored, session, spec, who};
+use crate::world::{World, accepted, ended, job, query, record, restored, session, spec, started, who};
 
 /// What may happen; which job or session it is about is taken modulo what there is.
 #[derive(Debug, Clone)]
@@ -23,10 +24,12 @@ enum Step {
     Burst(usize, u8, u16),
     End(usize),
     Run(usize),
+    Cancel(usize),
     Trim(usize, u64),
     RemoveJob(usize),
     Open,
     Tokens(usize, u8),
+    Close(usize, bool),
     Attach(usize, usize, bool),
     Detach(usize, usize),
     Number(usize, usize, u64),
@@ -44,10 +47,12 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (i.clone(), 0..4_u8, 1..3_000_u16).prop_map(|(j, g, n)| Step::Burst(j, g, n)),
         2 => i.clone().prop_map(Step::End),
         1 => i.clone().prop_map(Step::Run),
+        1 => i.clone().prop_map(Step::Cancel),
         2 => (i.clone(), 0..2_500_u64).prop_map(|(j, by)| Step::Trim(j, by)),
         1 => i.clone().prop_map(Step::RemoveJob),
         2 => Just(Step::Open),
         1 => (i.clone(), any::<u8>()).prop_map(|(s, t)| Step::Tokens(s, t)),
+        1 => (i.clone(), any::<bool>()).prop_map(|(s, closed)| Step::Close(s, closed)),
         4 => (i.clone(), i.clone(), any::<bool>()).prop_map(|(s, j, by)| Step::Attach(s, j, by)),
         1 => (i.clone(), i.clone()).prop_map(|(s, j)| Step::Detach(s, j)),
         8 => (i.clone(), i.clone(), 1..50_u64).prop_map(|(s, j, n)| Step::Number(s, j, n)),
@@ -63,6 +68,7 @@ struct Job {
     first: u64,
     last: u64,
     ended: bool,
+    attempts: u32,
 }
 
 #[derive(Default)]
@@ -118,13 +124,18 @@ impl Scribe {
                 ops.extend(self.append(*at, 0, 7, StreamKind::Error));
                 let found = &mut self.jobs[j(at)];
                 found.ended = true;
-                let (status, ended_at) = (JobStatus::Error, Some(crate::world::at(found.n * 7 % 11)));
-                ops.push(Op::JobStatus { job: job(found.n), status, ended_at });
+                ops.push(ended(found.n, JobStatus::Error, found.n * 7 % 11));
             }
             Step::Run(at) if self.jobs[j(at)].ended => {}
             Step::Run(at) => {
-                let job = job(self.jobs[j(at)].n);
-                ops.push(Op::JobStatus { job, status: JobStatus::Running, ended_at: None });
+                let found = &mut self.jobs[j(at)];
+                found.attempts += 1;
+                ops.push(started(found.n, found.attempts, u64::from(found.attempts)));
+            }
+            Step::Cancel(at) => {
+                let reason = at.is_multiple_of(2).then(|| "why".to_owned());
+                let cancellation = Cancellation { reason };
+                ops.push(Op::JobCancelling { job: job(self.jobs[j(at)].n), cancellation });
             }
             Step::Trim(at, by) => {
                 let found = &mut self.jobs[j(at)];
@@ -152,6 +163,9 @@ impl Scribe {
                 let hashes = vec![[*byte; 32]; usize::from(byte % 3)];
                 ops.push(Op::Tokens { session: session(self.sessions[s(at)].n), hashes });
             }
+            Step::Close(at, closed) => {
+                ops.push(Op::Closed { session: session(self.sessions[s(at)].n), closed: *closed });
+            }
             Step::Detach(at, of) => {
                 let found = &mut self.sessions[s(at)];
                 let job = job(self.jobs[of % self.jobs.len()].n);
@@ -163,17 +177,23 @@ impl Scribe {
                 let places = found.places.len();
                 let Some(place) = found.places.get_mut(of % places.max(1)) else { return };
                 let piece = Piece::Run { job: job(place.0), first_pos: place.1 + 1, len: *len };
-                let extent = Extent { first_seq: found.newest + 1, piece };
-                (place.1, found.newest) = (place.1 + len, found.newest + len);
-                ops.push(Op::Numbered { session: session(found.n), extents: vec![extent] });
+                place.1 += len;
+                let places = vec![Place { job: job(place.0), pos: place.1, done: len.is_multiple_of(3) }];
+                let mut numbers = Numbers { extents: Vec::new(), places };
+                // Sometimes everything is passed over.
+                if !len.is_multiple_of(7) {
+                    numbers.extents.push(Extent { first_seq: found.newest + 1, piece });
+                    found.newest += len;
+                }
+                ops.push(Op::Numbered { session: session(found.n), numbers });
             }
             Step::Private(at, of) => {
                 let found = &mut self.sessions[s(at)];
                 let payload = Bytes::from(format!("{{\"n\":{of}}}"));
                 found.newest += 1;
                 let piece = Piece::Private { job: job(self.jobs[of % self.jobs.len()].n), payload };
-                let extents = vec![Extent { first_seq: found.newest, piece }];
-                ops.push(Op::Numbered { session: session(found.n), extents });
+                let numbers = Extent { first_seq: found.newest, piece }.into();
+                ops.push(Op::Numbered { session: session(found.n), numbers });
             }
             Step::Release(at, by) => {
                 let found = &mut self.sessions[s(at)];

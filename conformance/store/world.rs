@@ -11,6 +11,7 @@ use arcpd::store::sqlite::{SqliteOptions, SqliteStore};
 use arcpd::store::{Batch, Durability, Op, Store, Ticket};
 use arcpd::wire::feature::Feature;
 use arcpd::wire::id::{JobId, SessionId};
+use arcpd::wire::job::JobStatus;
 use arcpd::wire::limits::Limits;
 use arcpd::wire::message::StreamKind;
 use arcpd::wire::principal::Principal;
@@ -131,6 +132,16 @@ pub(crate) fn at(seconds: u64) -> Timestamp {
 
 pub(crate) fn accepted(spec: Spec) -> Op {
     Op::JobAccepted { spec: Arc::new(spec) }
+}
+
+/// An attempt of a job that began so many seconds after the epoch.
+pub(crate) fn started(n: u64, attempt: u32, seconds: u64) -> Op {
+    Op::JobStarted { job: job(n), attempt, at: at(seconds) }
+}
+
+/// The end of a job so many seconds after the epoch.
+pub(crate) fn ended(n: u64, status: JobStatus, seconds: u64) -> Op {
+    Op::JobEnded { job: job(n), status, at: at(seconds) }
 }
 
 pub(crate) fn record(pos: u64, gate: Option<Feature>, bytes: usize) -> Record {

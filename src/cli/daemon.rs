@@ -18,6 +18,7 @@ use crate::store::Store;
 use crate::store::memory::MemoryStore;
 use crate::store::sqlite::{Endpoint, OpenError, SqliteOptions, SqliteStore};
 use crate::telemetry;
+use crate::wire::agent_ref::AgentRef;
 
 /// Why the daemon does not start.
 #[derive(Debug, thiserror::Error)]
@@ -202,11 +203,16 @@ fn store(config: &Config, endpoint: Option<Endpoint>) -> Result<Arc<dyn Store>, 
 }
 
 fn register(builder: Builder, agent: &AgentConfig, host: ChildHost) -> Builder {
-    let builder = builder.host(&agent.agent.to_string(), Arc::new(host));
-    match &agent.agent.version {
-        Some(version) if agent.default => builder.default_version(&agent.agent.name, version),
-        Some(_) | None => builder,
+    let mut builder = builder.host(&agent.agent.to_string(), Arc::new(host));
+    if let AgentRef { name, version: Some(version) } = &agent.agent {
+        if agent.default {
+            builder = builder.default_version(name, version);
+        }
+        if agent.restartable {
+            builder = builder.restartable(name, version);
+        }
     }
+    builder
 }
 
 fn command(agent: &AgentConfig) -> ChildCommand {

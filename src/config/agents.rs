@@ -68,6 +68,7 @@ impl<'d> Reader<'_, '_, 'd> {
         let env = self.field("env", variables).unwrap_or_default();
         let pass_env = self.field("pass_env", names_of_variables).unwrap_or_default();
         let default = self.field("default", |raw| raw.boolean()).unwrap_or(false);
+        let restartable = self.field("restartable", |raw| raw.boolean()).unwrap_or(false);
         if let Some(twice) = pass_env.iter().find(|name| env.contains_key(*name)) {
             self.refuse(format!("{twice:?} is in env and in pass_env; it can have one value"));
         }
@@ -99,6 +100,7 @@ impl<'d> Reader<'_, '_, 'd> {
             env,
             pass_env,
             default,
+            restartable,
         };
         self.show(&agent);
         (self.resolver.errors.len() == before).then_some(agent)
@@ -133,6 +135,7 @@ impl<'d> Reader<'_, '_, 'd> {
             ("env", format!("{{{}}}", env.join(", "))),
             ("pass_env", shown_list(&agent.pass_env)),
             ("default", agent.default.to_string()),
+            ("restartable", agent.restartable.to_string()),
         ];
         for (key, value) in values {
             let source =

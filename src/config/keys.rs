@@ -115,6 +115,8 @@ keys! {
         "Names of variables that the program inherits from the daemon's environment.";
     AGENT_DEFAULT = "agents[].default", "boolean", Some("false"), None, None,
         "Whether this version is meant when a job names none; otherwise the first version is.";
+    AGENT_RESTARTABLE = "agents[].restartable", "boolean", Some("false"), None, None,
+        "Whether a job that was cut off by the daemon's end begins again at the next start; it may do things twice.";
 }
 
 /// The sections of the file.

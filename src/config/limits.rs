@@ -81,6 +81,7 @@ const BOUNDS: &[(&str, RangeInclusive<u64>)] = &[
     ("result_bytes", 1..=BYTES_MAX),
     ("agent_line_bytes", 4_096..=PEER_BYTES_MAX),
     ("agent_stderr_bytes", 0..=PEER_BYTES_MAX),
+    ("job_attempts", 1..=65_536),
     ("cancel_grace_ms", 0..=WAIT_MS_MAX),
     ("kill_grace_ms", 0..=WAIT_MS_MAX),
     ("shutdown_grace_ms", 0..=WAIT_MS_MAX),

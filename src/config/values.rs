@@ -208,6 +208,8 @@ pub struct AgentConfig {
     pub pass_env: Vec<String>,
     /// Whether this version is meant when a job names none.
     pub default: bool,
+    /// Whether a job that was cut off by the daemon's end begins again at the next start.
+    pub restartable: bool,
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use super::submit::{Fingerprint, Order};
+use super::submit::{Fingerprint, Order, Spec};
 use crate::wire::agent_ref::AgentRef;
 use crate::wire::error::{ErrorBody, ErrorCode};
 use crate::wire::id::JobId;
@@ -12,6 +12,35 @@ use crate::wire::principal::Principal;
 use crate::wire::time::Timestamp;
 
 type Scope = (Principal, String);
+
+/// A key, and what a repeated submit is compared by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keyed {
+    /// The key.
+    pub key: String,
+    /// What was asked for beside the agent.
+    pub fingerprint: Fingerprint,
+    /// The agent as it was written.
+    pub asked: AgentRef,
+    /// The agent as it was resolved.
+    pub resolved: AgentRef,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl Keyed {
+    /// What is remembered of a job that was submitted under a key.
+    pub fn of(spec: &Spec) -> Option<Keyed> {
+        let Spec { order, agent, created_at, .. } = spec;
+        Some(Keyed {
+            key: order.key.clone()?,
+            fingerprint: order.fingerprint,
+            asked: order.asked.clone(),
+            resolved: agent.clone(),
+            at: *created_at,
+        })
+    }
+}
 
 #[derive(Debug, Clone)]
 struct Known {
@@ -67,25 +96,11 @@ impl Keys {
         ))
     }
 
-    /// Remembers what began a job.
-    pub fn remember(
-        &mut self,
-        principal: &Principal,
-        key: &str,
-        order: &Order,
-        resolved: &AgentRef,
-        job: JobId,
-        at: Timestamp,
-    ) {
-        let scope = (principal.clone(), key.to_owned());
-        let known = Known {
-            job,
-            fingerprint: order.fingerprint,
-            asked: order.asked.clone(),
-            resolved: resolved.clone(),
-            at,
-        };
-        self.known.insert(scope.clone(), known);
+    /// Remembers under which key a principal's job was begun.
+    pub fn remember(&mut self, principal: &Principal, job: JobId, keyed: Keyed) {
+        let Keyed { key, fingerprint, asked, resolved, at } = keyed;
+        let scope = (principal.clone(), key);
+        self.known.insert(scope.clone(), Known { job, fingerprint, asked, resolved, at });
         self.oldest.push_back((scope, job));
     }
 
@@ -185,7 +200,7 @@ mod tests {
                         match (keys.look_up(&principal, &key, &order, None), known) {
                             (Repeat::New, None) => {
                                 let job = JobId::new(live.len() as u64, 0);
-                                keys.remember(&principal, &key, &order, &agent("e@1"), job, at);
+                                keys.remember(&principal, job, keyed(&key, &order, "e@1", at));
                                 plain.push((who, key, job, now, input));
                                 live.insert(job, true);
                             }
@@ -240,12 +255,17 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn keyed(key: &str, order: &Order, resolved: &str, at: Timestamp) -> Keyed {
+        let (fingerprint, asked, resolved) = (order.fingerprint, order.asked.clone(), agent(resolved));
+        Keyed { key: key.into(), fingerprint, asked, resolved, at }
+    }
+
     #[test]
     fn a_key_belongs_to_a_principal_and_conflicts_are_told() {
         let (alice, bob): (Principal, Principal) = ("alice".parse().unwrap(), "bob".parse().unwrap());
         let job = JobId::new(1, 1);
         let mut keys = Keys::default();
-        keys.remember(&alice, "k", &order("echo", "1"), &agent("echo@2.0.0"), job, Timestamp::default());
+        keys.remember(&alice, job, keyed("k", &order("echo", "1"), "echo@2.0.0", Timestamp::default()));
         let ask = |who, o: &Order, today: &str| keys.look_up(who, "k", o, Some(&agent(today)));
         assert_eq!(ask(&alice, &order("echo", "1"), "echo@3.0.0"), Repeat::Same(job), "as written");
         assert_eq!(ask(&alice, &order("echo@2.0.0", "1"), "echo@2.0.0"), Repeat::Same(job), "as resolved");
@@ -266,11 +286,8 @@ mod tests {
             let at = Timestamp::from_micros(i64::from(n));
             keys.remember(
                 &alice,
-                &n.to_string(),
-                &order("e", "1"),
-                &agent("e@1"),
                 JobId::new(1, n.into()),
-                at,
+                keyed(&n.to_string(), &order("e", "1"), "e@1", at),
             );
         }
         keys.sweep(&limits, Timestamp::from_micros(5), |job| job == JobId::new(1, 0));

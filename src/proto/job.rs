@@ -3,45 +3,86 @@
 //! ```text
 //!            start                result · error · lost · broken
 //!  Pending ─────────▶ Running ──────────────────────────────────▶ Ended
-//!     │                  │                                          ▲
-//!     │ cancel           │ cancel · deadline                        │
-//!     │                  ▼            agent stopped                 │
-//!     │               Ending ───────────────────────────────────────┤
-//!     └─────────────────────────────────────────────────────────────┘
+//!   │  ▲ │               │                                         ▲ ▲
+//!   │  │ │ cancel        │ cancel · deadline     agent stopped     │ │
+//!   │  │ │               ├──────────────▶ Ending ──────────────────┘ │
+//!   │  │ └───────────────│───────────────────────────────────────────┤
+//!   │  │                 │ the daemon stops      result · error      │
+//!   │  │                 └──────────────▶ Suspending ────────────────┘
+//!   │  │     the daemon is started again      │ agent stopped
+//!   │  └───────────────────────────────── Suspended
+//!   └─────────────────────────────────────────▲
+//!               the daemon stops
 //! ```
-//! Every way ends in `Ended`, which is entered exactly once and never left.
+//! Every way ends in `Ended`, which is entered exactly once and never left. What goes on after the daemon is started
+//! again is suspended meanwhile: jobs that had not begun, and those whose agent may begin again.
 
-use std::fmt::Write as _;
+mod said;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde::Deserialize as _;
-use serde_json::value::RawValue;
+
+pub use said::event_payload;
 
 use super::record::{Record, Tail};
 use super::result::ResultStream;
 use super::submit::Spec;
-use crate::wire::agent_port::{
-    AgentMessage, BrokenContract, JobStop, PortChunk, PortError, PortEvent, PortResult,
-};
+use crate::wire::agent_port::{BrokenContract, JobStop};
 use crate::wire::encode::json;
 use crate::wire::error::{ErrorBody, ErrorCode};
-use crate::wire::event::EventKind;
+use crate::wire::event::Status;
 use crate::wire::feature::Feature;
 use crate::wire::id::ResultId;
-use crate::wire::job::{JobError, JobResult, JobStatus};
-use crate::wire::limits::{ENVELOPE_HEADROOM_BYTES, Limits};
+use crate::wire::job::{JobError, JobStatus};
+use crate::wire::limits::Limits;
 use crate::wire::message::StreamKind;
 use crate::wire::time::Timestamp;
+
+/// Why a job ends whose agent was running when the daemon went.
+const LOST: &str = "the agent died with the daemon, which was started again; submit the job again";
 
 /// Longest error message that is recorded, in characters; an agent's longer one is cut.
 const MESSAGE_CHARS: usize = 8_192;
 
+/// That a job is to be cancelled (§7.4).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Cancellation {
+    /// What its canceller said.
+    pub reason: Option<String>,
+}
+
+/// What is known of a job of before the daemon was started again.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Past {
+    /// How often it was begun.
+    pub attempts: u32,
+    /// When it was begun first.
+    pub started_at: Option<Timestamp>,
+    /// That it was being cancelled.
+    pub cancellation: Option<Cancellation>,
+    /// The shape of its history.
+    pub tail: Tail,
+}
+
+/// What becomes of a job when the daemon stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Afterlife {
+    /// Nothing is known of it afterwards.
+    None,
+    /// It is known, but its agent cannot begin again.
+    Known,
+    /// It is known, and its agent may begin again.
+    Restartable,
+}
+
 /// Why a job is being ended by the daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Why {
-    Cancelled { reason: Option<String> },
+    Cancelled(Cancellation),
     TimedOut,
     LeaseExpired,
     ShuttingDown,
@@ -52,16 +93,29 @@ enum State {
     Pending,
     Running,
     Ending(Why),
+    /// The agent is being stopped, to begin again when the daemon is started again.
+    Suspending,
+    /// Goes on when the daemon is started again.
+    Suspended,
     Ended(JobStatus),
 }
 
-/// What a decision about a job comes to: records to append, in order, and whether the agent is to be stopped.
+/// What a decision about a job comes to: records to append, in order, what else is to be stored, and whether the
+/// agent is to be stopped.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Step {
     /// New records.
     pub records: Vec<Record>,
+    /// That the job is being cancelled, which has to be stored before anybody is told.
+    pub cancelling: Option<Cancellation>,
     /// Tell the agent to stop.
     pub stop: Option<JobStop>,
+}
+
+impl Step {
+    fn of(records: Vec<Record>) -> Self {
+        Step { records, ..Step::default() }
+    }
 }
 
 /// Why a message of an agent is not taken.
@@ -89,6 +143,7 @@ pub struct Job {
     state: State,
     tail: Tail,
     result: ResultStream,
+    attempts: u32,
     started_at: Option<Timestamp>,
     ended_at: Option<Timestamp>,
     failure: Option<ErrorBody>,
@@ -103,16 +158,54 @@ impl Job {
             state: State::Pending,
             tail: Tail::default(),
             result,
+            attempts: 0,
             started_at: None,
             ended_at: None,
             failure: None,
         }
     }
 
-    /// A job of before the daemon was started again, which has not ended: `begun` says whether its agent had started.
-    pub fn restored(spec: Arc<Spec>, result_id: ResultId, tail: Tail, begun: bool) -> Self {
-        let state = if begun { State::Running } else { State::Pending };
-        Job { state, tail, ..Job::new(spec, result_id) }
+    /// A job of before the daemon was started again, which has not ended. Its agent is gone; see
+    /// [`go_on`](Self::go_on).
+    pub fn restored(spec: Arc<Spec>, result_id: ResultId, past: Past) -> Self {
+        let Past { attempts, started_at, cancellation, tail } = past;
+        let state = match (cancellation, attempts) {
+            (Some(cancellation), _) => State::Ending(Why::Cancelled(cancellation)),
+            (None, _) => State::Suspended,
+        };
+        Job { state, tail, attempts, started_at, ..Job::new(spec, result_id) }
+    }
+
+    /// The daemon was started again, and this is what its agents are now: the job is pending afterwards, or ends.
+    /// `agent` is why its agent cannot be had, or whether it may begin again.
+    pub fn go_on(&mut self, agent: Result<bool, &str>, limits: &Limits, now: Timestamp) -> Step {
+        match &self.state {
+            State::Suspended => {}
+            State::Ending(_) | State::Suspending => return self.stopped(now),
+            State::Pending | State::Running | State::Ended(_) => return Step::default(),
+        }
+        let again = match agent {
+            Err(gone) => Err(gone.to_owned()),
+            Ok(_) if self.attempts == 0 => Ok(()),
+            Ok(true) if self.attempts < limits.job_attempts => Ok(()),
+            Ok(true) => Err(format!(
+                "{LOST}; it was begun {} times, and may be {}",
+                self.attempts, limits.job_attempts
+            )),
+            Ok(false) => Err(LOST.into()),
+        };
+        if let Err(why) = again {
+            let error = ErrorBody::new(ErrorCode::InternalError, cut(&why));
+            return Step::of(vec![self.end_in_error(JobStatus::Error, error, now)]);
+        }
+        self.state = State::Pending;
+        if self.attempts == 0 {
+            return Step::default();
+        }
+        let message = format!("the daemon was started again; attempt {} begins", self.attempts + 1);
+        let body = json(&Status { phase: "restarted".into(), message: Some(message) });
+        let payload = event_payload("status", now, &self.spec.id.to_string(), &body);
+        Step::of(vec![self.record(StreamKind::Event, None, payload, now)])
     }
 
     /// What never changes about it.
@@ -144,7 +237,8 @@ impl Job {
     pub fn status(&self) -> JobStatus {
         match self.state {
             State::Pending => JobStatus::Pending,
-            State::Running | State::Ending(_) => JobStatus::Running,
+            State::Suspended if self.attempts == 0 => JobStatus::Pending,
+            State::Running | State::Ending(_) | State::Suspending | State::Suspended => JobStatus::Running,
             State::Ended(status) => status,
         }
     }
@@ -154,7 +248,7 @@ impl Job {
     pub fn deadline(&self) -> Option<Timestamp> {
         match self.state {
             State::Pending | State::Running => {}
-            State::Ending(_) | State::Ended(_) => return None,
+            State::Ending(_) | State::Suspending | State::Suspended | State::Ended(_) => return None,
         }
         let timeout = self.timeout_at();
         match (timeout, self.spec.order.expires_at()) {
@@ -168,44 +262,18 @@ impl Job {
         self.spec.order.max_runtime_sec.map(|seconds| from.plus(Duration::from_secs(seconds)))
     }
 
-    /// The attempt begins. Says whether it should: a job that ended first is not begun.
-    pub fn start(&mut self, now: Timestamp) -> bool {
+    /// An attempt begins: which. None when it should not: a job that ended first is not begun.
+    pub fn start(&mut self, now: Timestamp) -> Option<u32> {
         match self.state {
             State::Pending => {
                 self.state = State::Running;
-                self.started_at = Some(now);
-                true
+                self.attempts += 1;
+                self.started_at.get_or_insert(now);
+                Some(self.attempts)
             }
-            State::Running | State::Ending(_) | State::Ended(_) => false,
-        }
-    }
-
-    /// The agent said something.
-    ///
-    /// # Errors
-    /// [`Rejected`], with what the job came to: nothing, or its end.
-    pub fn agent(
-        &mut self,
-        message: AgentMessage,
-        limits: &Limits,
-        now: Timestamp,
-    ) -> Result<Step, (Step, Rejected)> {
-        match &self.state {
-            State::Pending | State::Running | State::Ending(_) => {}
-            State::Ended(_) => return Err((Step::default(), Rejected::Ended)),
-        }
-        let records = match message {
-            AgentMessage::Event(event) => self.event(event, limits, now),
-            AgentMessage::Result(result) => self.finish(result, limits, now),
-            AgentMessage::Error(error) => Ok(self.fail(error, now)),
-            // Liveness and operations are answered where the agent is hosted; they change nothing here.
-            AgentMessage::Hello(_) | AgentMessage::Ping(_) | AgentMessage::Pong(_) | AgentMessage::Op(_) => {
-                Ok(Vec::new())
+            State::Running | State::Ending(_) | State::Suspending | State::Suspended | State::Ended(_) => {
+                None
             }
-        };
-        match records {
-            Ok(records) => Ok(Step { records, stop: None }),
-            Err(broken) => Err((self.broken(&broken, now), Rejected::Broken(broken))),
         }
     }
 
@@ -218,16 +286,17 @@ impl Job {
     pub fn lost(&mut self, how: &str, now: Timestamp) -> Step {
         let error = match &self.state {
             State::Pending | State::Running => ErrorBody::new(ErrorCode::InternalError, cut(how)),
-            State::Ending(_) => return self.stopped(now),
-            State::Ended(_) => return Step::default(),
+            State::Ending(_) | State::Suspending => return self.stopped(now),
+            State::Suspended | State::Ended(_) => return Step::default(),
         };
-        Step { records: vec![self.end_in_error(JobStatus::Error, error, now)], stop: None }
+        Step::of(vec![self.end_in_error(JobStatus::Error, error, now)])
     }
 
-    /// The attempt was stopped: the job ends with the reason why it had to.
+    /// The attempt was stopped: the job ends with the reason why it had to, or is suspended.
     pub fn stopped(&mut self, now: Timestamp) -> Step {
-        let record = match std::mem::replace(&mut self.state, State::Running) {
+        let record = match std::mem::replace(&mut self.state, State::Suspended) {
             State::Ending(why) => self.end_because(why, now),
+            State::Suspending | State::Suspended => return Step::default(),
             State::Pending | State::Running => {
                 let error =
                     ErrorBody::new(ErrorCode::InternalError, "the agent was stopped before it was done");
@@ -238,21 +307,27 @@ impl Job {
                 return Step::default();
             }
         };
-        Step { records: vec![record], stop: None }
+        Step::of(vec![record])
     }
 
     /// Somebody who may do so cancels the job (§7.4).
     pub fn cancel(&mut self, reason: Option<String>, limits: &Limits, now: Timestamp) -> CancelAnswer {
+        let cancellation = Cancellation { reason };
         match &self.state {
             State::Pending => {
-                let record = self.end_because(Why::Cancelled { reason }, now);
-                CancelAnswer::Cancelling(Step { records: vec![record], stop: None })
+                let record = self.end_because(Why::Cancelled(cancellation), now);
+                CancelAnswer::Cancelling(Step::of(vec![record]))
             }
-            State::Running => {
-                let words = reason.clone().unwrap_or_else(|| "cancelled by the client".into());
-                CancelAnswer::Cancelling(self.begin_end(Why::Cancelled { reason }, words, limits, now))
+            State::Running | State::Suspending => {
+                let words = cancellation.reason.as_deref().unwrap_or("cancelled by the client").to_owned();
+                let step = self.begin_end(Why::Cancelled(cancellation.clone()), words, limits, now);
+                CancelAnswer::Cancelling(Step { cancelling: Some(cancellation), ..step })
             }
-            State::Ending(Why::Cancelled { .. }) => CancelAnswer::Cancelling(Step::default()),
+            State::Suspended => {
+                self.state = State::Ending(Why::Cancelled(cancellation.clone()));
+                CancelAnswer::Cancelling(Step { cancelling: Some(cancellation), ..Step::default() })
+            }
+            State::Ending(Why::Cancelled(_)) => CancelAnswer::Cancelling(Step::default()),
             State::Ending(Why::TimedOut | Why::LeaseExpired | Why::ShuttingDown) => {
                 CancelAnswer::TooLate(self.status())
             }
@@ -270,36 +345,51 @@ impl Job {
             return Step::default();
         };
         match &self.state {
-            State::Pending => Step { records: vec![self.end_because(why, now)], stop: None },
+            State::Pending => Step::of(vec![self.end_because(why, now)]),
             State::Running => {
                 let words = match why {
                     Why::LeaseExpired => "the lease has ended",
-                    Why::TimedOut | Why::Cancelled { .. } | Why::ShuttingDown => "max_runtime_sec is over",
+                    Why::TimedOut | Why::Cancelled(_) | Why::ShuttingDown => "max_runtime_sec is over",
                 };
                 self.begin_end(why, words.into(), limits, now)
             }
-            State::Ending(_) | State::Ended(_) => Step::default(),
+            State::Ending(_) | State::Suspending | State::Suspended | State::Ended(_) => Step::default(),
         }
     }
 
-    /// The daemon stops: the agent is told, and the job ends truthfully.
-    pub fn shut_down(&mut self, limits: &Limits, now: Timestamp) -> Step {
-        match &self.state {
-            State::Pending => Step { records: vec![self.end_because(Why::ShuttingDown, now)], stop: None },
-            State::Running => self.begin_end(Why::ShuttingDown, "the daemon is stopping".into(), limits, now),
-            State::Ending(_) | State::Ended(_) => Step::default(),
+    /// The daemon stops: the agent is told, and the job ends truthfully, unless it can go on afterwards.
+    pub fn shut_down(&mut self, afterlife: Afterlife, limits: &Limits, now: Timestamp) -> Step {
+        let words = "the daemon is stopping".to_owned();
+        match (&self.state, afterlife) {
+            (State::Pending, Afterlife::None) => Step::of(vec![self.end_because(Why::ShuttingDown, now)]),
+            (State::Pending, Afterlife::Known | Afterlife::Restartable) => {
+                self.state = State::Suspended;
+                Step::default()
+            }
+            (State::Running, Afterlife::None | Afterlife::Known) => {
+                self.begin_end(Why::ShuttingDown, words, limits, now)
+            }
+            (State::Running, Afterlife::Restartable) => {
+                self.state = State::Suspending;
+                stop(words, limits, now)
+            }
+            (State::Ending(_) | State::Suspending | State::Suspended | State::Ended(_), _) => Step::default(),
         }
+    }
+
+    /// Whether the job waits for the daemon to be started again.
+    pub fn suspended(&self) -> bool {
+        self.state == State::Suspended
     }
 
     fn begin_end(&mut self, why: Why, reason: String, limits: &Limits, now: Timestamp) -> Step {
         self.state = State::Ending(why);
-        let deadline = now.plus(Duration::from_millis(limits.cancel_grace_ms));
-        Step { records: Vec::new(), stop: Some(JobStop { reason, deadline }) }
+        stop(reason, limits, now)
     }
 
     fn end_because(&mut self, why: Why, now: Timestamp) -> Record {
         let (status, error) = match why {
-            Why::Cancelled { reason } => {
+            Why::Cancelled(Cancellation { reason }) => {
                 let words =
                     reason.map_or_else(|| "the job was cancelled".into(), |r| format!("cancelled: {r}"));
                 (JobStatus::Cancelled, ErrorBody::new(ErrorCode::Cancelled, cut(&words)))
@@ -324,121 +414,6 @@ impl Job {
         self.end_in_error(status, error, now)
     }
 
-    fn event(
-        &mut self,
-        event: PortEvent,
-        limits: &Limits,
-        now: Timestamp,
-    ) -> Result<Vec<Record>, BrokenContract> {
-        let PortEvent { kind: name, body } = event;
-        let Some(kind) = EventKind::parse(&name) else {
-            let name: String = name.chars().take(64).collect();
-            return Err(BrokenContract(format!(
-                "payload.kind: no event kind {name:?}; use x-… for your own"
-            )));
-        };
-        if kind == EventKind::Delegate {
-            return Err(BrokenContract("payload.kind: this daemon does not offer delegation yet".into()));
-        }
-        if kind == EventKind::ResultChunk {
-            let chunk = PortChunk::deserialize(&*body)
-                .map_err(|e| BrokenContract(format!("payload.body: a result_chunk: {e}")))?;
-            let chunk = self.result.chunk(chunk, limits)?;
-            return Ok(vec![self.record_event(kind, "result_chunk", &json(&chunk), limits, now)?]);
-        }
-        kind.check(&body).map_err(|wrong| BrokenContract(format!("payload.{wrong}")))?;
-        Ok(vec![self.record_event(kind, &name, body.get().as_bytes(), limits, now)?])
-    }
-
-    fn record_event(
-        &mut self,
-        kind: EventKind,
-        name: &str,
-        body: &[u8],
-        limits: &Limits,
-        now: Timestamp,
-    ) -> Result<Record, BrokenContract> {
-        let payload = event_payload(name, now, &self.spec.id.to_string(), body);
-        let max = limits.frame_bytes.saturating_sub(ENVELOPE_HEADROOM_BYTES);
-        if payload.len() > max {
-            let size = payload.len();
-            return Err(BrokenContract(format!(
-                "an event of {size} bytes; a frame holds {max}: send less, or chunks"
-            )));
-        }
-        Ok(self.record(StreamKind::Event, kind.gate(), payload, now))
-    }
-
-    fn finish(
-        &mut self,
-        result: PortResult,
-        limits: &Limits,
-        now: Timestamp,
-    ) -> Result<Vec<Record>, BrokenContract> {
-        if let State::Ending(_) = self.state {
-            // Too late: what ends the job is what made the daemon end it.
-            return Ok(self.stopped(now).records);
-        }
-        let PortResult { result: inline, summary } = result;
-        let mut records = Vec::new();
-        let inline = match (inline, self.result.started()) {
-            (Some(_), true) => {
-                return Err(BrokenContract(
-                    "a result both inline and in result_chunks; send one of them".into(),
-                ));
-            }
-            (Some(inline), false) if inline.get().len() > limits.inline_result_bytes => {
-                for chunk in self.result.cut(inline.get(), limits)? {
-                    let kind = EventKind::ResultChunk;
-                    records.push(self.record_event(kind, "result_chunk", &json(&chunk), limits, now)?);
-                }
-                None
-            }
-            (Some(inline), false) => Some(inline),
-            (None, true) => {
-                if let Some(chunk) = self.result.close() {
-                    let kind = EventKind::ResultChunk;
-                    records.push(self.record_event(kind, "result_chunk", &json(&chunk), limits, now)?);
-                }
-                None
-            }
-            (None, false) => Some(RawValue::NULL.to_owned()),
-        };
-        let reference = inline.is_none().then(|| self.result.reference());
-        let payload = JobResult {
-            job_id: self.spec.id,
-            final_status: JobStatus::Success,
-            result: inline,
-            result_id: reference.map(|(id, _)| id),
-            result_size: reference.map(|(_, size)| size),
-            summary: summary.map(|s| cut(&s)),
-            completed_at: now,
-        };
-        records.push(self.end(JobStatus::Success, StreamKind::Result, json(&payload).into(), now));
-        Ok(records)
-    }
-
-    fn fail(&mut self, error: PortError, now: Timestamp) -> Vec<Record> {
-        if let State::Ending(_) = self.state {
-            return self.stopped(now).records;
-        }
-        let code = error.code.unwrap_or(ErrorCode::InternalError);
-        let mut body = ErrorBody::new(code, cut(&error.message));
-        if body.message.is_empty() {
-            body.message = "the agent failed without saying why".into();
-        }
-        let said = error.retryable.unwrap_or(code.retryable());
-        body.retryable = code.fixed_retryable().unwrap_or(said);
-        let status = if code == ErrorCode::Cancelled {
-            JobStatus::Cancelled
-        } else if code == ErrorCode::Timeout {
-            JobStatus::TimedOut
-        } else {
-            JobStatus::Error
-        };
-        vec![self.end_in_error(status, body, now)]
-    }
-
     fn end_in_error(&mut self, status: JobStatus, error: ErrorBody, now: Timestamp) -> Record {
         self.failure = Some(error.clone());
         let payload = json(&JobError::new(self.spec.id, status, error, now)).into();
@@ -458,30 +433,11 @@ impl Job {
     }
 }
 
-/// Bytes of an event's payload beside its kind and body.
-const EVENT_HEAD_BYTES: usize = 96;
-
-/// The payload of an event (§8.1), spliced around a body that is JSON already.
-pub fn event_payload(kind: &str, ts: Timestamp, job_id: &str, body: &[u8]) -> Bytes {
-    // Kinds have been checked to need no escaping, and so have ids and instants.
-    let mut payload = String::with_capacity(EVENT_HEAD_BYTES + kind.len() + body.len());
-    for piece in [r#"{"kind":""#, kind, r#"","ts":""#] {
-        payload.push_str(piece);
-    }
-    // Writing to a String cannot fail.
-    let _ = write!(payload, "{ts}");
-    for piece in [r#"","job_id":""#, job_id, r#"","body":"#] {
-        payload.push_str(piece);
-    }
-    let mut payload = payload.into_bytes();
-    payload.extend_from_slice(body);
-    payload.push(b'}');
-    payload.into()
+fn stop(reason: String, limits: &Limits, now: Timestamp) -> Step {
+    let deadline = now.plus(Duration::from_millis(limits.cancel_grace_ms));
+    Step { stop: Some(JobStop { reason, deadline }), ..Step::default() }
 }
 
 fn cut(text: &str) -> String {
     text.chars().take(MESSAGE_CHARS).collect()
 }
-
-#[cfg(test)]
-mod tests;

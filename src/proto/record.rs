@@ -37,6 +37,11 @@ pub struct GateRun {
 /// What a record weighs beside its payload, in bytes.
 pub const RECORD_OVERHEAD_BYTES: u64 = 96;
 
+/// What so many records with payloads of so many bytes weigh, in bytes.
+pub fn records_weight(records: u64, payloads: u64) -> u64 {
+    payloads + RECORD_OVERHEAD_BYTES * records
+}
+
 /// Records are counted for trimming in groups of about this many bytes or [`GROUP_EVENTS`].
 const GROUP_BYTES: u64 = 1024 * 1024;
 /// See [`GROUP_BYTES`].
@@ -119,7 +124,7 @@ impl Tail {
 
     /// What is kept, in bytes: payloads and what goes with each record.
     pub fn weight(&self) -> u64 {
-        self.bytes + RECORD_OVERHEAD_BYTES * (self.last + 1 - self.first.min(self.last + 1))
+        records_weight(self.last + 1 - self.first.min(self.last + 1), self.bytes)
     }
 
     /// Where the history should begin so that it weighs `less` bytes less, or as much less as it can.

@@ -64,19 +64,10 @@ impl Session {
         }
     }
 
-    /// A session of before the daemon was started again, which waits for its client from now on. `tokens` are those
-    /// that resume it, the newest first.
-    pub fn restored(
-        id: SessionId,
-        principal: Principal,
-        features: FeatureSet,
-        tokens: &[TokenHash],
-        stream: Stream,
-        now: Timestamp,
-    ) -> Option<Self> {
-        let (current, previous) = (*tokens.first()?, tokens.get(1).copied());
-        let session = Session::new(id, principal, features, current);
-        Some(Session { stream, previous, detached_at: Some(now), ..session })
+    /// This session as one of before the daemon was started again, which waits for its client from now on: `previous`
+    /// is the token before the newest, if that still resumes it, and `closed` whether its client has said goodbye.
+    pub fn restored(self, previous: Option<TokenHash>, stream: Stream, closed: bool, now: Timestamp) -> Self {
+        Session { stream, previous, closed, detached_at: Some(now), ..self }
     }
 
     /// The connection that counts.

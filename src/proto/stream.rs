@@ -94,6 +94,39 @@ pub struct Attachment {
     pub done: bool,
 }
 
+/// Where a session is in one job, after numbering.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The job.
+    pub job: JobId,
+    /// The last position that was numbered or passed over.
+    pub pos: u64,
+    /// Whether the job's end was numbered.
+    pub done: bool,
+}
+
+/// What came of numbering: the numbers given out, and where the session is now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Numbers {
+    /// What the new numbers stand for.
+    pub extents: Vec<Extent>,
+    /// The places that moved.
+    pub places: Vec<Place>,
+}
+
+impl Numbers {
+    /// Whether nothing came of it.
+    pub fn is_empty(&self) -> bool {
+        self.extents.is_empty() && self.places.is_empty()
+    }
+}
+
+impl From<Extent> for Numbers {
+    fn from(extent: Extent) -> Self {
+        Numbers { extents: vec![extent], places: Vec::new() }
+    }
+}
+
 /// A session that has lost part of a job it follows: the history was trimmed before it was numbered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("job {job} no longer has the events after position {pos}; the oldest kept is {oldest}")]
@@ -258,7 +291,7 @@ impl Stream {
         tail: &Tail,
         features: FeatureSet,
         max: u64,
-        out: &mut Vec<Extent>,
+        out: &mut Numbers,
     ) -> Result<bool, Lost> {
         let Some(attachment) = self.attachments.get_mut(&job).filter(|a| !a.done) else { return Ok(false) };
         if attachment.pos + 1 < tail.first() {
@@ -266,17 +299,24 @@ impl Stream {
         }
         if tail.last() <= attachment.pos {
             // Who begins after the end of a job that is over has nothing to wait for.
-            attachment.done = tail.ended();
-            self.done.extend(attachment.done.then_some(job));
+            if tail.ended() {
+                attachment.done = true;
+                self.done.insert(job);
+                out.places.push(Place { job, pos: attachment.pos, done: true });
+            }
             return Ok(false);
+        }
+        if max == 0 {
+            return Ok(true);
         }
         let to = tail.last().min(attachment.pos.saturating_add(max));
         let ranges = tail.visible(attachment.pos + 1, to, features);
         attachment.pos = to;
         attachment.done = tail.ended() && to == tail.last();
         self.done.extend(attachment.done.then_some(job));
+        out.places.push(Place { job, pos: to, done: attachment.done });
         for (first_pos, last_pos) in ranges {
-            out.push(self.give(Piece::Run { job, first_pos, len: last_pos - first_pos + 1 }));
+            out.extents.push(self.give(Piece::Run { job, first_pos, len: last_pos - first_pos + 1 }));
         }
         Ok(to < tail.last())
     }
@@ -418,9 +458,9 @@ mod tests {
     }
 
     fn number(stream: &mut Stream, n: u128, tail: &Tail) -> Vec<Extent> {
-        let mut out = Vec::new();
+        let mut out = Numbers::default();
         stream.number(job(n), tail, ALL, 100, &mut out).unwrap();
-        out
+        out.extents
     }
 
     #[test]
@@ -442,7 +482,7 @@ mod tests {
     fn no_room_for_numbers_is_not_the_end() {
         let mut stream = Stream::default();
         stream.attach(job(1), 0, true, 8);
-        assert_eq!(stream.number(job(1), &tail(2, true), ALL, 0, &mut Vec::new()), Ok(true));
+        assert_eq!(stream.number(job(1), &tail(2, true), ALL, 0, &mut Numbers::default()), Ok(true));
         assert_eq!(number(&mut stream, 1, &tail(2, true)).len(), 1, "the end is still to come");
     }
 
@@ -483,7 +523,7 @@ mod tests {
         let mut trimmed = tail(10, false);
         number(&mut stream, 1, &tail(2, false));
         trimmed.trim(5);
-        let lost = stream.number(job(1), &trimmed, ALL, 10, &mut Vec::new());
+        let lost = stream.number(job(1), &trimmed, ALL, 10, &mut Numbers::default());
         assert_eq!(lost, Err(Lost { job: job(1), pos: 2, oldest: 5 }));
         assert!(stream.reaches(2, |_| Some(5)).is_err(), "unnumbered events are gone");
         assert!(stream.reaches(0, |_| None).is_err());

@@ -61,8 +61,13 @@ const JOB_OVERHEAD_BYTES: u64 = 1_024;
 impl Spec {
     /// What a job weighs before anything happens in it, in bytes.
     pub fn weight(&self) -> u64 {
-        JOB_OVERHEAD_BYTES + self.order.input.get().len() as u64
+        job_weight(self.order.input.get().len() as u64)
     }
+}
+
+/// What a job with an input of so many bytes weighs before anything happens in it, in bytes.
+pub fn job_weight(input: u64) -> u64 {
+    JOB_OVERHEAD_BYTES + input
 }
 
 impl Order {

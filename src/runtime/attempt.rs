@@ -52,20 +52,22 @@ impl JobPort for Port {
     }
 }
 
-/// Runs the first attempt of a job that was accepted, to the job's end.
+/// Runs an attempt of a job that is pending, to the job's end.
 pub(super) async fn run(core: Arc<Core>, job: Arc<JobCell>, host: Arc<dyn AgentHost>) {
     let (stopper, mut stopped) = Stopper::new();
-    if job.start(stopper, core.ambient.now()) {
+    // A job that waited for the daemon to be started again may have waited for too long.
+    job.deadline_passed(core.ambient.now());
+    if let Some(attempt) = job.start(stopper, core.ambient.now()) {
         if core.store.applied(job.ticket()).await.is_err() {
             return finish(core, job).await;
         }
         if core.draining.is_cancelled() {
             // Whoever stops the daemon may have looked for jobs just before this one was there.
-            job.shut_down(core.ambient.now());
+            core.shut_down(&job);
         }
         let port = Arc::new(Port { core: core.clone(), job: job.clone() });
         // A host that panics costs its own job.
-        let (start, stop) = (order(&core, &job), stopped.clone());
+        let (start, stop) = (order(&core, &job, attempt), stopped.clone());
         let attempt = AssertUnwindSafe(async move { host.run(start, port, stop).await }).catch_unwind();
         let mut running =
             Box::pin(attempt.map(|end| end.unwrap_or_else(|_| AttemptEnd::Lost(PANICKED.into()))));
@@ -86,8 +88,12 @@ pub(super) async fn run(core: Arc<Core>, job: Arc<JobCell>, host: Arc<dyn AgentH
     finish(core, job).await;
 }
 
-/// Lets a job that has ended go, once its end is applied.
+/// Lets a job that has ended go, once its end is applied. One that is suspended stays as it is.
 pub(super) async fn finish(core: Arc<Core>, job: Arc<JobCell>) {
+    if job.suspended() {
+        tracing::info!(job = %job.id(), agent = %job.spec.agent, "job suspended until the daemon is started again");
+        return;
+    }
     let ticket = job.ticket();
     if core.store.applied(ticket).await.is_ok() {
         core.registry.finish(&job, core.ambient.now());
@@ -102,12 +108,12 @@ pub(super) async fn finish(core: Arc<Core>, job: Arc<JobCell>) {
     }
 }
 
-fn order(core: &Core, job: &JobCell) -> JobStart {
+fn order(core: &Core, job: &JobCell, attempt: u32) -> JobStart {
     let spec = &job.spec;
     JobStart {
         job_id: spec.id,
         agent: spec.agent.clone(),
-        attempt: 1,
+        attempt,
         fencing_token: format!("{:032x}", core.ambient.random()),
         input: (*spec.order.input).to_owned(),
         lease: spec.order.lease.clone(),

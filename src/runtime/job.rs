@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use super::accounts::Account;
 use super::session::SessionCell;
 use crate::agent::Stopper;
-use crate::proto::job::{CancelAnswer, Job, Rejected, Step};
+use crate::proto::job::{Afterlife, CancelAnswer, Job, Past, Rejected, Step};
 use crate::proto::record::Tail;
 use crate::proto::submit::Spec;
 use crate::store::{Batch, JobRow, Op, Store, Ticket};
@@ -147,14 +147,15 @@ impl JobCell {
         store: Arc<dyn Store>,
         limits: Arc<Limits>,
     ) -> Self {
-        let JobRow { spec, status, ended_at: _, tail } = row;
-        let job = Job::restored(spec.clone(), result, tail, status != JobStatus::Pending);
+        let JobRow { spec, status: _, attempts, started_at, cancellation, ended_at: _, tail } = row;
+        let past = Past { attempts, started_at, cancellation, tail };
+        let job = Job::restored(spec, result, past);
         JobCell::live(job, account, store, limits)
     }
 
     /// A job that has ended and is still kept.
     pub(super) fn stored(row: JobRow, store: Arc<dyn Store>, limits: Arc<Limits>) -> Self {
-        let JobRow { spec, status, ended_at: _, tail } = row;
+        let JobRow { spec, status, tail, .. } = row;
         JobCell { spec, store, limits, inner: Mutex::new(Inner::Stored { tail, status }) }
     }
 
@@ -228,16 +229,27 @@ impl JobCell {
         }
     }
 
-    /// The attempt begins; says whether it should.
-    pub(super) fn start(&self, stopper: Stopper, now: Timestamp) -> bool {
-        let Inner::Live(live) = &mut *self.inner.lock() else { return false };
-        if !live.job.start(now) {
-            return false;
-        }
+    /// An attempt begins: which, if it should.
+    pub(super) fn start(&self, stopper: Stopper, now: Timestamp) -> Option<u32> {
+        let Inner::Live(live) = &mut *self.inner.lock() else { return None };
+        let attempt = live.job.start(now)?;
         live.stopper = Some(stopper);
-        let status = Op::JobStatus { job: self.spec.id, status: live.job.status(), ended_at: None };
-        live.written.note(self.store.submit(Batch { epoch: self.store.epoch(), ops: vec![status] }), 0);
-        true
+        let started = Op::JobStarted { job: self.spec.id, attempt, at: now };
+        live.written.note(self.store.submit(Batch { epoch: self.store.epoch(), ops: vec![started] }), 0);
+        Some(attempt)
+    }
+
+    /// The daemon was started again; see [`Job::go_on`].
+    pub(super) fn go_on(&self, agent: Result<bool, &str>, now: Timestamp) {
+        self.step(|job, limits| job.go_on(agent, limits, now));
+    }
+
+    /// Whether the job waits for the daemon to be started again.
+    pub(super) fn suspended(&self) -> bool {
+        match &*self.inner.lock() {
+            Inner::Live(live) => live.job.suspended(),
+            Inner::Stored { .. } => false,
+        }
     }
 
     pub(super) fn agent(&self, message: AgentMessage, now: Timestamp) -> Result<(), Rejected> {
@@ -319,8 +331,8 @@ impl JobCell {
         self.step(|job, limits| job.deadline_passed(limits, now));
     }
 
-    pub(super) fn shut_down(&self, now: Timestamp) {
-        self.step(|job, limits| job.shut_down(limits, now));
+    pub(super) fn shut_down(&self, afterlife: Afterlife, now: Timestamp) {
+        self.step(|job, limits| job.shut_down(afterlife, limits, now));
     }
 
     pub(super) fn lost(&self, how: &str, now: Timestamp) {
@@ -345,14 +357,15 @@ impl JobCell {
     /// Hands what was decided to the store and wakes the followers. They may number it at once: their own batch
     /// comes after this one, and they speak only when theirs is applied.
     fn publish(&self, live: &mut Live, step: Step) -> Ticket {
-        let Step { records, stop } = step;
+        let Step { records, cancelling, stop } = step;
         let job = self.spec.id;
         let mut ops: Vec<Op> = Vec::with_capacity(records.len() + 1);
+        ops.extend(cancelling.map(|cancellation| Op::JobCancelling { job, cancellation }));
         let any = !records.is_empty();
         let bytes = records.iter().map(|record| record.payload.len() as u64).sum();
         ops.extend(records.into_iter().map(|record| Op::Append { job, record }));
-        if let Some(ended_at) = live.job.ended_at().filter(|_| any) {
-            ops.push(Op::JobStatus { job, status: live.job.status(), ended_at: Some(ended_at) });
+        if let Some(at) = live.job.ended_at().filter(|_| any) {
+            ops.push(Op::JobEnded { job, status: live.job.status(), at });
         }
         if let Some(first) = live.job.tail().overflow(self.limits.history_events, self.limits.history_bytes) {
             live.job.trim(first);
@@ -367,8 +380,8 @@ impl JobCell {
         if any {
             live.followers.iter().for_each(Follow::mark);
         }
-        if live.job.status().is_terminal() {
-            // Nothing follows an end; and a job must not keep alive those who keep it alive.
+        if live.job.status().is_terminal() || live.job.suspended() {
+            // Nothing follows; and a job must not keep alive those who keep it alive.
             live.followers.clear();
         }
         ticket

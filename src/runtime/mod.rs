@@ -30,6 +30,7 @@ pub use ambient::{Ambient, System};
 use crate::agent::catalogue::Catalogue;
 use crate::auth::Authenticator;
 use crate::proto::idempotency::Keys;
+use crate::proto::job::Afterlife;
 use crate::proto::listing::CursorKey;
 use crate::store::{Store, Unreadable};
 use crate::transport::Transport;
@@ -38,6 +39,7 @@ use crate::wire::limits::Limits;
 use crate::wire::session::Software;
 use crate::wire::time::Timestamp;
 use accounts::Accounts;
+use job::JobCell;
 use registry::Registry;
 
 /// What a runtime is made of.
@@ -96,6 +98,16 @@ struct Core {
 }
 
 impl Core {
+    /// Ends or suspends a job because the daemon stops.
+    fn shut_down(&self, job: &JobCell) {
+        let afterlife = match (self.store.outlives(), self.catalogue.resolve(&job.spec.agent)) {
+            (false, _) => Afterlife::None,
+            (true, Ok(version)) if version.restartable => Afterlife::Restartable,
+            (true, _) => Afterlife::Known,
+        };
+        job.shut_down(afterlife, self.ambient.now());
+    }
+
     fn message_id(&self) -> MessageId {
         MessageId::new(self.ambient.now().as_millis(), self.ambient.random())
     }
@@ -164,14 +176,14 @@ impl Daemon {
         self.core.store.admits().map_err(|full| full.to_string())
     }
 
-    /// Stops: no new work, agents are told and given their time, clients are told, and everything is waited for as
+    /// Stops: no new work, agents are told and given their time (what can go on in a later life of the daemon is
+    /// suspended, the rest ends), clients are told, and everything is waited for as
     /// long as `shutdown_grace_ms` allows beyond the agents' own deadlines.
     pub async fn stop(&self) {
         let core = &self.core;
         core.draining.cancel();
-        let now = core.ambient.now();
         for job in core.registry.live_jobs() {
-            job.shut_down(now);
+            core.shut_down(&job);
         }
         core.attempts.close();
         let limits = &core.limits;

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use super::job::JobCell;
 use super::session::SessionCell;
 use crate::proto::session::TokenHash;
-use crate::proto::submit::Spec;
+use crate::store::FinishedRow;
 use crate::wire::api::JobCounts;
 use crate::wire::error::ErrorBody;
 use crate::wire::id::{JobId, SessionId};
@@ -101,9 +101,10 @@ impl Registry {
     }
 
     /// Takes a job of before a restart in that has ended.
-    pub(super) fn restore_finished(&self, spec: &Spec, at: Timestamp) {
-        let (principal, key) = (spec.principal.clone(), spec.order.key.clone());
-        self.jobs.lock().finished.push_back(Finished { job: spec.id, principal, key, at, weight: 0 });
+    pub(super) fn restore_finished(&self, row: FinishedRow) {
+        let FinishedRow { job, principal, key, ended_at: at, weight } = row;
+        let key = key.map(|keyed| keyed.key);
+        self.jobs.lock().finished.push_back(Finished { job, principal, key, at, weight });
     }
 
     pub(super) fn session(&self, id: SessionId) -> Option<Arc<SessionCell>> {

@@ -9,8 +9,9 @@ use super::Core;
 use super::attempt;
 use super::job::JobCell;
 use super::session::{Reply, SessionCell};
+use crate::agent::catalogue::Resolved;
 use crate::proto::authority::{self, Steering};
-use crate::proto::idempotency::{Keys, Repeat};
+use crate::proto::idempotency::{Keyed, Keys, Repeat};
 use crate::proto::listing::Query;
 use crate::proto::session::Generation;
 use crate::proto::stream::Stream;
@@ -23,7 +24,6 @@ use crate::wire::id::{JobId, ResultId, SessionId};
 use crate::wire::job::{Accepted, Cancel, Cancelled, Subscribe, Subscribed};
 use crate::wire::message::{ClientMessage, Request, ServerMessage};
 use crate::wire::session::{Ack, Close, Closed, JobSummary, Jobs, ListJobs, Pong};
-use crate::wire::time::Timestamp;
 
 /// Does what a request asks for.
 ///
@@ -189,7 +189,7 @@ async fn repeated(
     order: &Order,
 ) -> Result<Option<Arc<JobCell>>, ErrorBody> {
     let Some(key) = &order.key else { return Ok(None) };
-    let resolved = core.catalogue.resolve(&order.asked).ok().map(|(agent, _)| agent);
+    let resolved = core.catalogue.resolve(&order.asked).ok().map(|version| version.agent);
     let known = core.keys.lock().look_up(&session.principal, key, order, resolved.as_ref());
     match known {
         Repeat::New => Ok(None),
@@ -221,7 +221,7 @@ fn begin(
         return Err(ErrorBody::invalid(message));
     }
     order.check_start(now)?;
-    let (agent, host) = core.catalogue.resolve(&order.asked)?;
+    let Resolved { agent, host, restartable: _ } = core.catalogue.resolve(&order.asked)?;
     let id = JobId::new(now.as_millis(), core.ambient.random());
     let result = ResultId::new(now.as_millis(), core.ambient.random());
     let spec = Arc::new(Spec { id, principal: session.principal.clone(), agent, order, created_at: now });
@@ -232,7 +232,7 @@ fn begin(
     room_for_attachment(core, &inner.proto.stream, id)?;
     // The keys stay locked until the job is on its way to the store: whoever repeats this submit waits behind it.
     let mut keys = spec.order.key.is_some().then(|| core.keys.lock());
-    if let Some(first) = take_in(core, &cell, keys.as_deref_mut(), now)? {
+    if let Some(first) = take_in(core, &cell, keys.as_deref_mut())? {
         return Ok(Some(first));
     }
     let mut ops = vec![Op::JobAccepted { spec }];
@@ -249,20 +249,15 @@ fn begin(
 
 /// Takes a new job into the registry and its key into memory, both or neither. Two sessions may have come this far
 /// with one key: the first to get here has it, and its job is returned to the second.
-fn take_in(
-    core: &Core,
-    cell: &Arc<JobCell>,
-    keys: Option<&mut Keys>,
-    now: Timestamp,
-) -> Result<Option<JobId>, ErrorBody> {
+fn take_in(core: &Core, cell: &Arc<JobCell>, keys: Option<&mut Keys>) -> Result<Option<JobId>, ErrorBody> {
     let Spec { principal, agent, order, id, .. } = &*cell.spec;
-    let (Some(key), Some(keys)) = (&order.key, keys) else {
+    let (Some(keyed), Some(keys)) = (Keyed::of(&cell.spec), keys) else {
         return core.registry.accept(cell, &core.limits).map(|()| None);
     };
-    match keys.look_up(principal, key, order, Some(agent)) {
+    match keys.look_up(principal, &keyed.key, order, Some(agent)) {
         Repeat::New => {
             core.registry.accept(cell, &core.limits)?;
-            keys.remember(principal, key, order, agent, *id, now);
+            keys.remember(principal, *id, keyed);
             Ok(None)
         }
         Repeat::Same(first) => Ok(Some(first)),

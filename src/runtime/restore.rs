@@ -1,113 +1,80 @@
 //! What goes on when the daemon is started again: sessions wait for their clients, jobs that had not begun begin,
 //! and jobs whose agents died with the daemon end with the truth.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Core;
 use super::attempt;
 use super::job::JobCell;
 use super::session::SessionCell;
+use crate::proto::idempotency::Keyed;
 use crate::proto::session::Session;
-use crate::proto::stream::{Attachment, Stream};
-use crate::proto::submit::Spec;
+use crate::proto::stream::Stream;
 use crate::store::{JobRow, Restored, SessionRow, Unreadable};
 use crate::wire::id::{JobId, ResultId};
-use crate::wire::job::JobStatus;
+use crate::wire::principal::Principal;
 use crate::wire::time::Timestamp;
-
-/// Why a job ends that was running when the daemon went.
-const RESTARTED: &str = "died with the daemon, which was started again; submit the job again";
 
 /// Brings back what the store holds. Comes before any connection is served.
 pub(super) fn restore(core: &Arc<Core>) -> Result<(), Unreadable> {
     let Restored { sessions, unfinished, finished } = core.store.restore()?;
     let now = core.ambient.now();
-    let (kept, open) = (sessions.len(), unfinished.len());
-    let mut last: HashMap<JobId, u64> = HashMap::with_capacity(finished.len());
+    let (kept, open, over) = (sessions.len(), unfinished.len(), finished.len());
     for row in finished {
-        last.insert(row.spec.id, row.last_pos);
-        remember_key(core, &row.spec);
-        core.registry.restore_finished(&row.spec, row.ended_at);
+        remember_key(core, &row.principal, row.job, row.key.clone());
+        core.accounts.of(&row.principal).add(row.weight);
+        core.registry.restore_finished(row);
     }
-    let jobs: Vec<(Arc<JobCell>, JobStatus)> =
+    let jobs: BTreeMap<JobId, Arc<JobCell>> =
         unfinished.into_iter().map(|row| restore_job(core, row, now)).collect();
-    let cells: HashMap<JobId, Arc<JobCell>> =
-        jobs.iter().map(|(cell, _)| (cell.id(), cell.clone())).collect();
     for row in sessions {
-        restore_session(core, row, &cells, &last, now);
+        restore_session(core, row, &jobs, now);
     }
-    for (cell, status) in jobs {
-        go_on(core, cell, status, now);
+    for cell in jobs.into_values() {
+        go_on(core, cell, now);
     }
-    if kept + open + last.len() > 0 {
-        tracing::info!(sessions = kept, unfinished = open, finished = last.len(), "restored");
+    if kept + open + over > 0 {
+        tracing::info!(sessions = kept, unfinished = open, finished = over, "restored");
     }
     Ok(())
 }
 
-fn remember_key(core: &Core, spec: &Spec) {
-    if let Some(key) = &spec.order.key {
-        core.keys.lock().remember(&spec.principal, key, &spec.order, &spec.agent, spec.id, spec.created_at);
+fn remember_key(core: &Core, principal: &Principal, job: JobId, key: Option<Keyed>) {
+    if let Some(keyed) = key {
+        core.keys.lock().remember(principal, job, keyed);
     }
 }
 
-fn restore_job(core: &Core, row: JobRow, now: Timestamp) -> (Arc<JobCell>, JobStatus) {
-    let status = row.status;
-    remember_key(core, &row.spec);
-    let principal = row.spec.principal.clone();
-    let result = ResultId::new(now.as_millis(), core.ambient.random());
-    let cell = Arc::new(JobCell::restored(
-        row,
-        result,
-        core.accounts.of(&principal),
-        core.store.clone(),
-        core.limits.clone(),
-    ));
+fn restore_job(core: &Core, row: JobRow, now: Timestamp) -> (JobId, Arc<JobCell>) {
+    let (spec, result) = (row.spec.clone(), ResultId::new(now.as_millis(), core.ambient.random()));
+    remember_key(core, &spec.principal, spec.id, Keyed::of(&spec));
+    let account = core.accounts.of(&spec.principal);
+    let cell = Arc::new(JobCell::restored(row, result, account, core.store.clone(), core.limits.clone()));
     core.registry.restore_live(&cell);
-    (cell, status)
+    (spec.id, cell)
 }
 
-fn restore_session(
-    core: &Core,
-    row: SessionRow,
-    cells: &HashMap<JobId, Arc<JobCell>>,
-    last: &HashMap<JobId, u64>,
-    now: Timestamp,
-) {
-    let SessionRow { id, principal, features, tokens, attached, extents, released } = row;
-    let attachments = attached.into_iter().map(|(job, (pos, submitter))| {
-        let live = cells.get(&job);
-        if let Some(cell) = live.filter(|_| submitter) {
-            cell.add_submitter(id);
-        }
-        // A job that is not kept any more has nothing to say.
-        let done = live.is_none() && last.get(&job).is_none_or(|last| pos >= *last);
-        (job, Attachment { pos, submitter, done })
-    });
-    let stream = Stream::restored(released, extents, attachments);
-    if let Some(session) = Session::restored(id, principal, features, &tokens, stream, now) {
-        let cell = SessionCell::new(session, core.store.clone(), core.limits.clone());
-        core.registry.restore_session(&cell, &tokens);
+fn restore_session(core: &Core, row: SessionRow, jobs: &BTreeMap<JobId, Arc<JobCell>>, now: Timestamp) {
+    let SessionRow { id, principal, features, tokens, closed, attached, extents, released } = row;
+    let Some(newest) = tokens.first() else { return };
+    let steered = attached.iter().filter(|(_, attachment)| attachment.submitter);
+    for cell in steered.filter_map(|(job, _)| jobs.get(job)) {
+        cell.add_submitter(id);
     }
+    let stream = Stream::restored(released, extents, attached);
+    let session = Session::new(id, principal, features, *newest);
+    let session = session.restored(tokens.get(1).copied(), stream, closed, now);
+    let cell = SessionCell::new(session, core.store.clone(), core.limits.clone());
+    core.registry.restore_session(&cell, &tokens);
 }
 
-/// Begins a job that had not begun; ends one that had.
-fn go_on(core: &Arc<Core>, cell: Arc<JobCell>, status: JobStatus, now: Timestamp) {
-    let host = match (status, core.catalogue.resolve(&cell.spec.agent)) {
-        (JobStatus::Pending, Ok((_, host))) => Some(host),
-        (JobStatus::Pending, Err(gone)) => {
-            cell.lost(&gone.message, now);
-            None
-        }
-        (JobStatus::Running | JobStatus::Success | JobStatus::Error, _)
-        | (JobStatus::Cancelled | JobStatus::TimedOut, _) => {
-            cell.lost(&format!("the agent {RESTARTED}"), now);
-            None
-        }
-    };
-    match host {
-        Some(host) => core.attempts.spawn(attempt::run(core.clone(), cell, host)),
-        None => core.attempts.spawn(attempt::finish(core.clone(), cell)),
+/// Begins a job that may begin; ends the others.
+fn go_on(core: &Arc<Core>, cell: Arc<JobCell>, now: Timestamp) {
+    let version = core.catalogue.resolve(&cell.spec.agent);
+    cell.go_on(version.as_ref().map(|version| version.restartable).map_err(|gone| &*gone.message), now);
+    match version {
+        Ok(version) => core.attempts.spawn(attempt::run(core.clone(), cell, version.host)),
+        Err(_) => core.attempts.spawn(attempt::finish(core.clone(), cell)),
     };
 }

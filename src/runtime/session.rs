@@ -14,7 +14,7 @@ use super::job::{Follow, JobCell};
 use crate::proto::flow::{self, Lag};
 use crate::proto::job::event_payload;
 use crate::proto::session::{Generation, Reattach, Session, TokenHash, reattach};
-use crate::proto::stream::{Extent, Lost, Window};
+use crate::proto::stream::{Extent, Lost, Numbers, Window};
 use crate::store::{Batch, Op, Store, Ticket};
 use crate::transport::CloseReason;
 use crate::wire::encode::json;
@@ -144,6 +144,7 @@ impl SessionCell {
         let mut inner = self.inner.lock();
         if inner.proto.generation() == generation {
             inner.proto.close();
+            self.submit(vec![Op::Closed { session: self.id, closed: true }]);
             inner.reply(Reply { message: answer, job_id: None, trace_id: None, ticket: Ticket::default() });
             inner.closing = Some((generation, CloseReason::Done));
             drop(inner);
@@ -166,10 +167,12 @@ impl SessionCell {
             return None;
         }
         let others: Vec<TokenHash> = inner.proto.tokens().filter(|token| *token != presented).collect();
+        let was_closed = inner.proto.closed();
         let generation = inner.proto.resume(presented, next)?;
         // Under the lock, so that the tokens are stored in the order in which they were given.
-        let ticket =
-            self.submit(vec![Op::Tokens { session: self.id, hashes: inner.proto.tokens().collect() }]);
+        let mut ops = vec![Op::Tokens { session: self.id, hashes: inner.proto.tokens().collect() }];
+        ops.extend(was_closed.then_some(Op::Closed { session: self.id, closed: false }));
+        let ticket = self.submit(ops);
         void(&others);
         inner.replies.clear();
         inner.closing = None;
@@ -224,8 +227,7 @@ impl SessionCell {
             }
             Reattach::RepeatEnd => {
                 let extent = inner.proto.stream.repeat(job.id(), job.tail(|tail| tail.last()));
-                inner.numbered = self.submit(vec![Op::Numbered { session: self.id, extents: vec![extent] }]);
-                return inner.numbered;
+                return self.record(inner, &extent.into());
             }
         };
         self.submit(ops)
@@ -268,26 +270,29 @@ impl SessionCell {
         if !slices.is_empty() {
             return Work::Send { replies, extents: slices, ticket: inner.numbered };
         }
-        let mut extents = Vec::new();
-        let numbering = self.number(&mut inner, &mut extents);
+        let mut numbers = Numbers::default();
+        let numbering = self.number(&mut inner, &mut numbers);
         match numbering {
             // What was numbered before the loss is still good; the loss is met again in the next turn.
-            Err(lost) if replies.is_empty() && extents.is_empty() => return Work::Lost(lost),
+            Err(lost) if replies.is_empty() && numbers.extents.is_empty() => return Work::Lost(lost),
             Ok(()) | Err(_) => {}
         }
-        match inner.lag(&self.limits, &extents, now) {
-            Ok(signal) => extents.extend(signal),
-            Err(reason) => {
-                // What was given out is given out, also to a connection that ends here.
-                self.record(&mut inner, &extents);
-                return Work::Close { replies, reason };
+        let too_slow = match inner.lag(&self.limits, &numbers.extents, now) {
+            Ok(signal) => {
+                numbers.extents.extend(signal);
+                None
             }
+            Err(reason) => Some(reason),
+        };
+        // What was given out is given out, also to a connection that ends here.
+        let ticket = self.record(&mut inner, &numbers);
+        if let Some(reason) = too_slow {
+            return Work::Close { replies, reason };
         }
-        if extents.is_empty() && replies.is_empty() {
+        if numbers.extents.is_empty() && replies.is_empty() {
             return Work::Idle;
         }
-        let ticket = self.record(&mut inner, &extents);
-        Work::Send { replies, extents, ticket }
+        Work::Send { replies, extents: numbers.extents, ticket }
     }
 
     /// Events of its jobs that the session's connection has not been handed: numbered ones, and those that wait for
@@ -305,7 +310,7 @@ impl SessionCell {
     }
 
     /// Numbers what is new in the jobs that are marked, in turn, up to one writer's turn.
-    fn number(&self, inner: &mut Inner, extents: &mut Vec<Extent>) -> Result<(), Lost> {
+    fn number(&self, inner: &mut Inner, numbers: &mut Numbers) -> Result<(), Lost> {
         let newest = inner.proto.stream.newest();
         let (stream, features) = (&mut inner.proto.stream, self.features);
         loop {
@@ -314,7 +319,7 @@ impl SessionCell {
             let Some(follow) = next else { return Ok(()) };
             follow.clear();
             let job = follow.job.id();
-            let more = follow.job.tail(|tail| stream.number(job, tail, features, left, extents));
+            let more = follow.job.tail(|tail| stream.number(job, tail, features, left, numbers));
             match more {
                 Ok(true) => follow.mark(),
                 Ok(false) => {
@@ -332,9 +337,9 @@ impl SessionCell {
     }
 
     /// Tells the store what was numbered.
-    fn record(&self, inner: &mut Inner, extents: &[Extent]) -> Ticket {
-        if !extents.is_empty() {
-            inner.numbered = self.submit(vec![Op::Numbered { session: self.id, extents: extents.to_vec() }]);
+    fn record(&self, inner: &mut Inner, numbers: &Numbers) -> Ticket {
+        if !numbers.is_empty() {
+            inner.numbered = self.submit(vec![Op::Numbered { session: self.id, numbers: numbers.clone() }]);
         }
         inner.numbered
     }

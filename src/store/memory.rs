@@ -10,9 +10,10 @@ use super::{
     Answer, Batch, Epoch, Fenced, FinishedRow, Full, JobRow, Op, Restored, SessionRow, Store, StoreHealth,
     StoreKind, Ticket, Unreadable, number,
 };
+use crate::proto::idempotency::Keyed;
 use crate::proto::listing::{Listed, Query, listed};
 use crate::proto::record::{RECORD_OVERHEAD_BYTES, Record, Tail};
-use crate::proto::stream::Piece;
+use crate::proto::stream::{Attachment, Place};
 use crate::proto::submit::Spec;
 use crate::wire::id::{JobId, SessionId};
 use crate::wire::job::JobStatus;
@@ -64,17 +65,25 @@ impl Store for MemoryStore {
         let mut restored =
             Restored { sessions: inner.sessions.values().cloned().collect(), ..Restored::default() };
         for stored in inner.jobs.values() {
+            let JobRow { spec, tail, .. } = &stored.row;
             match stored.row.ended_at {
-                Some(ended_at) => {
-                    let (spec, last_pos) = (stored.row.spec.clone(), stored.row.tail.last());
-                    restored.finished.push(FinishedRow { spec, ended_at, last_pos });
-                }
+                Some(ended_at) => restored.finished.push(FinishedRow {
+                    job: spec.id,
+                    principal: spec.principal.clone(),
+                    key: Keyed::of(spec),
+                    ended_at,
+                    weight: spec.weight() + tail.weight(),
+                }),
                 None => restored.unfinished.push(stored.row.clone()),
             }
         }
         restored.unfinished.sort_by_key(|row| (row.spec.created_at, row.spec.id));
-        restored.finished.sort_by_key(|row| (row.ended_at, row.spec.id));
+        restored.finished.sort_by_key(|row| (row.ended_at, row.job));
         Ok(restored)
+    }
+
+    fn outlives(&self) -> bool {
+        false
     }
 
     fn submit(&self, batch: Batch) -> Ticket {
@@ -167,26 +176,33 @@ impl Inner {
     fn apply(&mut self, op: Op) {
         match op {
             Op::JobAccepted { spec } => self.accept(spec),
-            Op::JobStatus { job, status, ended_at } => {
-                if let Some(stored) = self.jobs.get_mut(&job) {
-                    stored.row.status = status;
-                    stored.row.ended_at = ended_at;
-                }
+            Op::JobStarted { job, attempt, at } => self.job(job, |row| {
+                (row.status, row.attempts) = (JobStatus::Running, attempt);
+                row.started_at.get_or_insert(at);
+            }),
+            Op::JobCancelling { job, cancellation } => {
+                self.job(job, |row| row.cancellation = Some(cancellation));
+            }
+            Op::JobEnded { job, status, at } => {
+                self.job(job, |row| (row.status, row.ended_at) = (status, Some(at)));
             }
             Op::Append { job, record } => self.append(job, record),
             Op::Trim { job, first } => self.trim(job, first),
             Op::RemoveJob(job) => self.remove_job(job),
             Op::SessionOpened { session, principal, features, token } => {
                 let (tokens, attached, extents) = (vec![token], BTreeMap::new(), Vec::new());
-                let row =
-                    SessionRow { id: session, principal, features, tokens, attached, extents, released: 0 };
+                let (closed, released) = (false, 0);
+                let id = session;
+                let row = SessionRow { id, principal, features, tokens, closed, attached, extents, released };
                 self.sessions.insert(session, row);
             }
             Op::Tokens { session, hashes } => self.session(session, |stored| stored.tokens = hashes),
+            Op::Closed { session, closed } => self.session(session, |stored| stored.closed = closed),
             Op::Attached { session, job, pos, submitter } => {
                 self.session(session, |stored| {
-                    let before = stored.attached.get(&job).is_some_and(|(_, submitter)| *submitter);
-                    stored.attached.insert(job, (pos, submitter || before));
+                    let before = stored.attached.get(&job).is_some_and(|before| before.submitter);
+                    let submitter = submitter || before;
+                    stored.attached.insert(job, Attachment { pos, submitter, done: false });
                 });
             }
             Op::Detached { session, job } => {
@@ -194,13 +210,13 @@ impl Inner {
                     stored.attached.remove(&job);
                 });
             }
-            Op::Numbered { session, extents } => self.session(session, |stored| {
-                for extent in extents {
-                    if let Piece::Run { job, first_pos, len } = &extent.piece
-                        && let Some((pos, _)) = stored.attached.get_mut(job)
-                    {
-                        *pos = first_pos + len - 1;
+            Op::Numbered { session, numbers } => self.session(session, |stored| {
+                for Place { job, pos, done } in numbers.places {
+                    if let Some(attachment) = stored.attached.get_mut(&job) {
+                        (attachment.pos, attachment.done) = (pos, done);
                     }
+                }
+                for extent in numbers.extents {
                     number(&mut stored.extents, extent);
                 }
             }),
@@ -221,8 +237,22 @@ impl Inner {
         let bytes = spec.weight();
         self.bytes += bytes;
         let id = spec.id;
-        let row = JobRow { spec, status: JobStatus::Pending, ended_at: None, tail: Tail::default() };
+        let row = JobRow {
+            spec,
+            status: JobStatus::Pending,
+            attempts: 0,
+            started_at: None,
+            cancellation: None,
+            ended_at: None,
+            tail: Tail::default(),
+        };
         self.jobs.insert(id, StoredJob { row, records: VecDeque::new(), bytes });
+    }
+
+    fn job(&mut self, job: JobId, change: impl FnOnce(&mut JobRow)) {
+        if let Some(stored) = self.jobs.get_mut(&job) {
+            change(&mut stored.row);
+        }
     }
 
     fn append(&mut self, job: JobId, record: Record) {

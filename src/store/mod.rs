@@ -13,10 +13,12 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 pub use crate::config::{Durability, NotADurability, StoreKind};
+use crate::proto::idempotency::Keyed;
+use crate::proto::job::Cancellation;
 use crate::proto::listing::{Listed, Query};
 use crate::proto::record::{Record, Tail};
 use crate::proto::session::TokenHash;
-use crate::proto::stream::{Extent, Piece};
+use crate::proto::stream::{Attachment, Extent, Numbers, Piece};
 use crate::proto::submit::Spec;
 use crate::wire::feature::FeatureSet;
 use crate::wire::id::{JobId, SessionId};
@@ -88,14 +90,30 @@ pub enum Op {
         /// What never changes about it.
         spec: Arc<Spec>,
     },
-    /// A job's status changed.
-    JobStatus {
+    /// An attempt of a job began.
+    JobStarted {
         /// The job.
         job: JobId,
-        /// Where it stands now.
+        /// Which: 1 for the first.
+        attempt: u32,
+        /// When.
+        at: Timestamp,
+    },
+    /// A job that is running is being cancelled.
+    JobCancelling {
+        /// The job.
+        job: JobId,
+        /// What its canceller said.
+        cancellation: Cancellation,
+    },
+    /// A job ended.
+    JobEnded {
+        /// The job.
+        job: JobId,
+        /// How.
         status: JobStatus,
-        /// When it ended, if it did.
-        ended_at: Option<Timestamp>,
+        /// When.
+        at: Timestamp,
     },
     /// Something visible happened in a job.
     Append {
@@ -131,6 +149,13 @@ pub enum Op {
         /// All of them.
         hashes: Vec<TokenHash>,
     },
+    /// A session's client has said goodbye, or has come back after that.
+    Closed {
+        /// The session.
+        session: SessionId,
+        /// Whether it is away.
+        closed: bool,
+    },
     /// A session follows a job.
     Attached {
         /// The session.
@@ -149,12 +174,12 @@ pub enum Op {
         /// The job.
         job: JobId,
     },
-    /// A session was given numbers; where it is in the jobs that they are of moves along.
+    /// A session was given numbers, and moved along in its jobs.
     Numbered {
         /// The session.
         session: SessionId,
-        /// What they stand for.
-        extents: Vec<Extent>,
+        /// The numbers, and where it is now.
+        numbers: Numbers,
     },
     /// Numbers of a session up to this one can no longer be sent again.
     Released {
@@ -183,6 +208,12 @@ pub struct JobRow {
     pub spec: Arc<Spec>,
     /// Where it stands.
     pub status: JobStatus,
+    /// How often it was begun.
+    pub attempts: u32,
+    /// When it was begun first.
+    pub started_at: Option<Timestamp>,
+    /// What its canceller said, if it was being cancelled.
+    pub cancellation: Option<Cancellation>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
     /// The shape of its history.
@@ -200,9 +231,10 @@ pub struct SessionRow {
     pub features: FeatureSet,
     /// The hashes of the tokens that resume it, the newest first.
     pub tokens: Vec<TokenHash>,
-    /// The jobs that it follows or followed: the last position that it was given or does not get, and whether it
-    /// submitted the job.
-    pub attached: BTreeMap<JobId, (u64, bool)>,
+    /// Whether its client has said goodbye.
+    pub closed: bool,
+    /// The jobs that it follows or followed.
+    pub attached: BTreeMap<JobId, Attachment>,
     /// The numbers that can be sent again, in order.
     pub extents: Vec<Extent>,
     /// The last number that cannot.
@@ -210,14 +242,18 @@ pub struct SessionRow {
 }
 
 /// A finished job, as far as a daemon has to know of it at start.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FinishedRow {
-    /// What never changes about it.
-    pub spec: Arc<Spec>,
+    /// The job.
+    pub job: JobId,
+    /// Whose it is.
+    pub principal: Principal,
+    /// The idempotency key that it was submitted under, and what a repeated submit is compared by.
+    pub key: Option<Keyed>,
     /// When it ended.
     pub ended_at: Timestamp,
-    /// The position of its end.
-    pub last_pos: u64,
+    /// What it weighs in its principal's account, in bytes.
+    pub weight: u64,
 }
 
 /// What a store holds when a daemon starts.
@@ -266,6 +302,9 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`Unreadable`], in which case there is nothing that a daemon could go on from.
     fn restore(&self) -> Result<Restored, Unreadable>;
+
+    /// Whether what it holds is there when this process is not.
+    fn outlives(&self) -> bool;
 
     /// Takes a batch. Batches are applied in the order of the calls, and none is ever dropped; one of a stale
     /// epoch is refused, which whoever waits for its ticket is told.

@@ -151,6 +151,8 @@ limits! {
     agent_line_bytes: usize = 1_048_576,
     /// Bytes of a child's stderr that are logged; the rest is dropped and counted.
     agent_stderr_bytes: usize = 65_536,
+    /// How often a job of a restartable agent is begun, when the daemon ends or dies under it.
+    job_attempts: u32 = 10,
     /// Time between telling an agent to stop and taking its process or task away, in milliseconds.
     cancel_grace_ms: u64 = 2_000,
     /// Time between SIGTERM and SIGKILL of a child's process group, in milliseconds.

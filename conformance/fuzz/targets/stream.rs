@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use arcpd::proto::record::{Record, Tail};
-use arcpd::proto::stream::{Extent, Piece, Stream, Window};
+use arcpd::proto::stream::{Extent, Numbers, Piece, Place, Stream, Window};
 use arcpd::wire::feature::{Feature, FeatureSet};
 use arcpd::wire::id::JobId;
 use arcpd::wire::message::StreamKind;
@@ -124,11 +124,11 @@ impl World {
 
     fn number(&mut self, job: JobId, max: u64) {
         let history = &self.histories[&job];
-        let mut out = Vec::new();
+        let mut out = Numbers::default();
         let before = self.given.len();
         let got = self.stream.number(job, &history.tail, self.features, max, &mut out);
         let Some(followed) = self.followed.get_mut(&job).filter(|followed| !followed.done) else {
-            assert_eq!((got, out.len()), (Ok(false), 0));
+            assert_eq!((got, out), (Ok(false), Numbers::default()));
             return;
         };
         if followed.pos + 1 < history.first {
@@ -145,9 +145,12 @@ impl World {
         }
         let caught_up = to == last;
         assert_eq!(got, Ok(!caught_up));
+        let moved = to > followed.pos || (history.ended && caught_up);
         followed.done = history.ended && caught_up;
         followed.pos = to;
-        assert_eq!(flat(&out), self.given[before..]);
+        assert_eq!(flat(&out.extents), self.given[before..]);
+        let place = Place { job, pos: to, done: followed.done };
+        assert_eq!(out.places, if moved { vec![place] } else { Vec::new() });
     }
 
     fn detach(&mut self, job: JobId, steer: bool) {

@@ -11,7 +11,7 @@ use crate::agent::{AgentHost, AttemptEnd, Stopper};
 fn host(agent: &str) -> Arc<dyn AgentHost> {
     let mut catalogue = Catalogue::default();
     register(&mut catalogue, &Arc::default()).unwrap();
-    catalogue.resolve(&agent.parse().unwrap()).unwrap().1
+    catalogue.resolve(&agent.parse().unwrap()).unwrap().host
 }
 
 /// What an agent says to an input, to its end.

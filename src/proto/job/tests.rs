@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::proto::submit::Order;
+use crate::wire::agent_port::AgentMessage;
 use crate::wire::id::JobId;
 
 fn at(seconds: i64) -> Timestamp {
@@ -18,7 +19,7 @@ fn job(submit: &str) -> Job {
 
 fn running(submit: &str) -> Job {
     let mut job = job(submit);
-    assert!(job.start(at(0)));
+    assert_eq!(job.start(at(0)), Some(1));
     job
 }
 
@@ -72,7 +73,7 @@ fn a_job_that_is_cancelled_before_it_starts_never_starts() {
     let mut job = job(ECHO);
     let CancelAnswer::Cancelling(step) = job.cancel(None, &Limits::default(), at(1)) else { panic!() };
     assert_eq!((step.stop, step.records.len()), (None, 1));
-    assert!(!job.start(at(2)));
+    assert_eq!(job.start(at(2)), None);
 }
 
 #[test]
@@ -184,4 +185,101 @@ fn an_event_too_large_for_a_frame_ends_the_job() {
     );
     let (step, _) = say(&mut job, &line).unwrap_err();
     assert!(seen(&step)[0]["message"].as_str().unwrap().contains("a frame holds"));
+}
+
+fn past(attempts: u32, cancellation: Option<Cancellation>) -> Job {
+    let spec = job(ECHO).spec;
+    let started_at = (attempts > 0).then(|| at(1));
+    Job::restored(
+        spec,
+        ResultId::new(1, 2),
+        Past { attempts, started_at, cancellation, tail: Tail::default() },
+    )
+}
+
+/// The code and the message that a job ended with.
+fn end(step: &Step) -> (String, String) {
+    let end = seen(step).pop().unwrap();
+    (end["code"].as_str().unwrap().into(), end["message"].as_str().unwrap().into())
+}
+
+#[test]
+fn after_a_restart_a_job_begins_ends_or_begins_again() {
+    let limits = Limits { job_attempts: 3, ..Limits::default() };
+    let mut queued = past(0, None);
+    assert_eq!((queued.status(), queued.start(at(5))), (JobStatus::Pending, None), "not before its turn");
+    assert_eq!(queued.go_on(Ok(false), &limits, at(5)), Step::default());
+    assert_eq!(queued.start(at(5)), Some(1));
+
+    let mut lost = past(1, None);
+    assert_eq!(lost.status(), JobStatus::Running);
+    let (code, message) = end(&lost.go_on(Ok(false), &limits, at(5)));
+    assert_eq!((&*code, lost.status()), ("INTERNAL_ERROR", JobStatus::Error));
+    assert!(message.contains("died with the daemon"), "{message}");
+
+    let mut again = past(2, None);
+    let step = again.go_on(Ok(true), &limits, at(5));
+    assert_eq!(seen(&step)[0]["kind"], "status");
+    assert_eq!(seen(&step)[0]["body"]["phase"], "restarted");
+    assert_eq!((again.start(at(6)), again.start(at(7))), (Some(3), None));
+
+    let mut worn_out = past(3, None);
+    let (_, message) = end(&worn_out.go_on(Ok(true), &limits, at(5)));
+    assert!(message.contains("begun 3 times, and may be 3"), "{message}");
+
+    let mut gone = past(0, None);
+    assert_eq!(end(&gone.go_on(Err("no such agent"), &limits, at(5))).1, "no such agent");
+
+    let why = Cancellation { reason: Some("why".into()) };
+    let mut cancelled = past(1, Some(why));
+    let (code, message) = end(&cancelled.go_on(Ok(true), &limits, at(5)));
+    assert_eq!(
+        (&*code, &*message, cancelled.status()),
+        ("CANCELLED", "cancelled: why", JobStatus::Cancelled)
+    );
+}
+
+#[test]
+fn the_time_of_a_job_runs_on_through_its_attempts() {
+    let spec = job(r#"{"agent":"echo","max_runtime_sec":10}"#).spec;
+    let past = Past { attempts: 1, started_at: Some(at(1)), ..Past::default() };
+    let mut job = Job::restored(spec, ResultId::new(1, 2), past);
+    job.go_on(Ok(true), &Limits::default(), at(5));
+    assert_eq!(job.deadline(), Some(at(11)));
+    job.start(at(5));
+    assert_eq!(job.deadline(), Some(at(11)));
+}
+
+#[test]
+fn a_daemon_that_stops_suspends_what_can_go_on_and_ends_the_rest() {
+    let limits = Limits::default();
+    let stopped = |mut job: Job, afterlife| {
+        let step = job.shut_down(afterlife, &limits, at(3));
+        (job, step)
+    };
+    for (afterlife, status) in [(Afterlife::Known, JobStatus::Pending), (Afterlife::None, JobStatus::Error)] {
+        let (job, step) = stopped(job(ECHO), afterlife);
+        assert_eq!((job.status(), job.suspended()), (status, step.records.is_empty()));
+    }
+    for afterlife in [Afterlife::Known, Afterlife::None] {
+        let (mut job, step) = stopped(running(ECHO), afterlife);
+        assert!(step.stop.is_some() && step.records.is_empty());
+        assert!(end(&job.stopped(at(4))).1.contains("submit it again"));
+    }
+    let (mut job, step) = stopped(running(ECHO), Afterlife::Restartable);
+    assert!(step.stop.is_some() && job.deadline().is_none());
+    let event = r#"{"type":"job.event","payload":{"kind":"log","body":{"level":"info","message":"hi"}}}"#;
+    assert_eq!(say(&mut job, event).unwrap().records.len(), 1, "its last words count");
+    let (mut done, mut cancelled) = (job.clone(), job.clone());
+    assert_eq!(say(&mut job, r#"{"type":"job.error","payload":{"message":"stopped"}}"#), Ok(Step::default()));
+    assert!(job.suspended());
+    assert_eq!((job.status(), job.lost("gone", at(4))), (JobStatus::Running, Step::default()));
+    assert_eq!(say(&mut job, event), Err((Step::default(), Rejected::Ended)), "the attempt is over");
+    say(&mut done, r#"{"type":"job.result","payload":{"result":1}}"#).unwrap();
+    assert_eq!(done.status(), JobStatus::Success, "it was quick enough");
+    let CancelAnswer::Cancelling(step) = cancelled.cancel(None, &limits, at(4)) else { panic!() };
+    assert_eq!(step.cancelling, Some(Cancellation::default()));
+    assert_eq!(end(&cancelled.stopped(at(4))).0, "CANCELLED");
+    let CancelAnswer::Cancelling(step) = job.cancel(None, &limits, at(4)) else { panic!() };
+    assert_eq!(step.cancelling, Some(Cancellation::default()), "the next life is told");
 }

@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, HashMap};
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params};
 
 use super::rows::{self, int};
+use crate::proto::job::Cancellation;
 use crate::proto::record::{Record, Tail};
-use crate::proto::stream::{Extent, Piece};
+use crate::proto::stream::{Extent, Numbers, Piece, Place};
 use crate::proto::submit::Spec;
 use crate::store::{Op, number};
 use crate::wire::encode::json;
@@ -29,6 +30,8 @@ const ERASE_STEP: i64 = 2_048;
 struct Job {
     n: i64,
     status: JobStatus,
+    attempts: u32,
+    started_at: Option<Timestamp>,
     ended_at: Option<Timestamp>,
     /// Its newest run and group, and those before them that are not written yet.
     edge: Tail,
@@ -42,7 +45,7 @@ struct Session {
     extents: Vec<Extent>,
     /// The last number of the newest extent that is written.
     written: u64,
-    places: BTreeMap<JobId, u64>,
+    places: BTreeMap<JobId, Place>,
 }
 
 /// What is kept at hand. Good for as long as the transaction that filled it is not rolled back.
@@ -74,8 +77,20 @@ impl<'a> Hands<'a> {
     pub(super) fn apply(&mut self, op: &Op) -> Done {
         match op {
             Op::JobAccepted { spec } => self.accept(spec),
-            Op::JobStatus { job, status, ended_at } => self.with_job(*job, |_, stored| {
-                (stored.status, stored.ended_at) = (*status, *ended_at);
+            Op::JobStarted { job, attempt, at } => self.with_job(*job, |_, stored| {
+                (stored.status, stored.attempts) = (JobStatus::Running, *attempt);
+                stored.started_at.get_or_insert(*at);
+                Ok(())
+            }),
+            Op::JobCancelling { job, cancellation: Cancellation { reason } } => {
+                self.with_job(*job, |db, stored| {
+                    let mut update =
+                        db.prepare_cached("UPDATE job SET cancelled = 1, cancel_reason = ?2 WHERE n = ?1")?;
+                    update.execute(params![stored.n, reason]).map(drop)
+                })
+            }
+            Op::JobEnded { job, status, at } => self.with_job(*job, |_, stored| {
+                (stored.status, stored.ended_at) = (*status, Some(*at));
                 Ok(())
             }),
             Op::Append { job, record } => self.with_job(*job, |db, stored| append(db, stored, record)),
@@ -91,11 +106,16 @@ impl<'a> Hands<'a> {
                 let mut update = db.prepare_cached("UPDATE session SET tokens = ?2 WHERE n = ?1")?;
                 update.execute(params![stored.n, hashes.as_flattened()]).map(drop)
             }),
+            Op::Closed { session, closed } => self.with_session(*session, |db, stored| {
+                let mut update = db.prepare_cached("UPDATE session SET closed = ?2 WHERE n = ?1")?;
+                update.execute(params![stored.n, closed]).map(drop)
+            }),
             Op::Attached { session, job, pos, submitter } => self.with_session(*session, |db, stored| {
                 stored.places.remove(job);
                 let mut upsert = db.prepare_cached(
                     "INSERT INTO attachment (session, job, pos, submitter) VALUES (?1, ?2, ?3, ?4) \
-                     ON CONFLICT DO UPDATE SET pos = excluded.pos, submitter = submitter OR excluded.submitter",
+                     ON CONFLICT DO UPDATE SET pos = excluded.pos, submitter = submitter OR excluded.submitter, \
+                     done = 0",
                 )?;
                 upsert.execute(params![stored.n, job.0.to_bytes(), int(*pos), submitter]).map(drop)
             }),
@@ -105,8 +125,8 @@ impl<'a> Hands<'a> {
                     db.prepare_cached("DELETE FROM attachment WHERE session = ?1 AND job = ?2")?;
                 delete.execute(params![stored.n, job.0.to_bytes()]).map(drop)
             }),
-            Op::Numbered { session, extents } => self.with_session(*session, |_, stored| {
-                stored.number(extents);
+            Op::Numbered { session, numbers } => self.with_session(*session, |_, stored| {
+                stored.number(numbers);
                 Ok(())
             }),
             Op::Released { session, through } => {
@@ -171,7 +191,7 @@ impl<'a> Hands<'a> {
 
     fn accept(&mut self, spec: &Spec) -> Done {
         let Spec { id, principal, agent, order, created_at } = spec;
-        let (status, edge) = (JobStatus::Pending, Tail::default());
+        let edge = Tail::default();
         let mut insert = self.sql(
             "INSERT OR REPLACE INTO job (id, principal, agent_name, agent_version, created_at, status, first_pos, \
              last_pos, ended) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0)",
@@ -182,7 +202,7 @@ impl<'a> Hands<'a> {
             agent.name,
             agent.version,
             created_at.as_micros(),
-            rows::status_code(status),
+            rows::status_code(JobStatus::Pending),
             int(edge.first()),
             int(edge.last()),
         ])?;
@@ -200,7 +220,16 @@ impl<'a> Hands<'a> {
             lease,
             order.input.get(),
         ])?;
-        self.at_hand.jobs.insert(*id, Job { n, status, ended_at: None, edge, changed: false });
+        let job = Job {
+            n,
+            status: JobStatus::Pending,
+            attempts: 0,
+            started_at: None,
+            ended_at: None,
+            edge,
+            changed: false,
+        };
+        self.at_hand.jobs.insert(*id, job);
         Ok(())
     }
 
@@ -243,12 +272,19 @@ impl<'a> Hands<'a> {
 }
 
 fn load_job(db: &Connection, id: JobId) -> rusqlite::Result<Option<Job>> {
-    let sql = format!("SELECT n, status, ended_at, {} FROM job WHERE id = ?1", rows::EDGE);
+    let sql =
+        format!("SELECT n, status, ended_at, attempts, started_at, {} FROM job WHERE id = ?1", rows::EDGE);
     let mut select = db.prepare_cached(&sql)?;
     let job = select.query_row([id.0.to_bytes()], |row| {
-        let ended_at = row.get::<_, Option<i64>>(2)?.map(Timestamp::from_micros);
-        let (n, status, edge) = (row.get(0)?, rows::status(row, 1)?, rows::edge(row, 3)?);
-        Ok(Job { n, status, ended_at, edge, changed: false })
+        Ok(Job {
+            n: row.get(0)?,
+            status: rows::status(row, 1)?,
+            ended_at: rows::instant(row, 2)?,
+            attempts: row.get(3)?,
+            started_at: rows::instant(row, 4)?,
+            edge: rows::edge(row, 5)?,
+            changed: false,
+        })
     });
     job.optional()
 }
@@ -302,7 +338,8 @@ impl Job {
         let (gate, group) = (self.edge.gates().back(), self.edge.groups().back());
         let mut update = db.prepare_cached(
             "UPDATE job SET status = ?2, ended_at = ?3, first_pos = ?4, last_pos = ?5, ended = ?6, gate = ?7, \
-             gate_first = ?8, gate_last = ?9, group_first = ?10, group_bytes = ?11 WHERE n = ?1",
+             gate_first = ?8, gate_last = ?9, group_first = ?10, group_bytes = ?11, attempts = ?12, \
+             started_at = ?13 WHERE n = ?1",
         )?;
         update.execute(params![
             self.n,
@@ -316,6 +353,8 @@ impl Job {
             gate.map(|run| int(run.last)),
             group.map(|group| int(group.first)),
             group.map(|group| int(group.bytes)),
+            self.attempts,
+            self.started_at.map(Timestamp::as_micros),
         ])?;
         self.changed = false;
         Ok(())
@@ -323,11 +362,9 @@ impl Job {
 }
 
 impl Session {
-    fn number(&mut self, extents: &[Extent]) {
-        for extent in extents {
-            if let Piece::Run { job, first_pos, len } = &extent.piece {
-                self.places.insert(*job, first_pos + len - 1);
-            }
+    fn number(&mut self, numbers: &Numbers) {
+        self.places.extend(numbers.places.iter().map(|place| (place.job, *place)));
+        for extent in &numbers.extents {
             number(&mut self.extents, extent.clone());
         }
     }
@@ -343,10 +380,11 @@ impl Session {
     }
 
     fn write(&mut self, db: &Connection) -> Done {
-        for (job, pos) in std::mem::take(&mut self.places) {
-            let mut update =
-                db.prepare_cached("UPDATE attachment SET pos = ?3 WHERE session = ?1 AND job = ?2")?;
-            update.execute(params![self.n, job.0.to_bytes(), int(pos)])?;
+        for Place { job, pos, done } in std::mem::take(&mut self.places).into_values() {
+            let mut update = db.prepare_cached(
+                "UPDATE attachment SET pos = ?3, done = ?4 WHERE session = ?1 AND job = ?2",
+            )?;
+            update.execute(params![self.n, job.0.to_bytes(), int(pos), done])?;
         }
         for extent in self.extents.iter().filter(|extent| extent.last_seq() > self.written) {
             let mut insert = db.prepare_cached(

@@ -204,6 +204,10 @@ impl Store for SqliteStore {
         self.readers.ask(read::restored)
     }
 
+    fn outlives(&self) -> bool {
+        true
+    }
+
     fn submit(&self, batch: Batch) -> Ticket {
         self.shared.submit(batch)
     }

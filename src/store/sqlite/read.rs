@@ -10,7 +10,8 @@ use serde_json::value::RawValue;
 use super::rows::{self, int};
 use crate::proto::listing::{Listed, Query, listed};
 use crate::proto::record::{Record, Tail};
-use crate::store::{FinishedRow, JobRow, Restored, SessionRow, Unreadable};
+use crate::proto::stream::Attachment;
+use crate::store::{JobRow, Restored, SessionRow, Unreadable};
 use crate::wire::id::{JobId, SessionId};
 use crate::wire::job::JobStatus;
 use crate::wire::principal::Principal;
@@ -117,17 +118,16 @@ pub(super) fn job(db: &Connection, id: JobId) -> rusqlite::Result<Option<JobRow>
 }
 
 fn job_columns() -> String {
-    let (spec, edge) = (rows::SPEC, rows::EDGE);
-    format!("SELECT {spec}, input, n, status, ended_at, {edge} FROM job JOIN job_order ON job = n")
+    let (spec, history, edge) = (rows::SPEC, rows::HISTORY, rows::EDGE);
+    format!("SELECT {spec}, input, n, {history}, {edge} FROM job JOIN job_order ON job = n")
 }
 
 /// A job and its key; of its tail only the edge.
 fn job_row(row: &Row<'_>) -> rusqlite::Result<(i64, JobRow)> {
     let at = rows::SPEC_COLUMNS;
     let spec = Arc::new(rows::spec(row, rows::input(row, at)?)?);
-    let ended_at = row.get::<_, Option<i64>>(at + 3)?.map(Timestamp::from_micros);
-    let (status, tail) = (rows::status(row, at + 2)?, rows::edge(row, at + 4)?);
-    Ok((row.get(at + 1)?, JobRow { spec, status, ended_at, tail }))
+    let tail = rows::edge(row, at + 2 + rows::HISTORY_COLUMNS)?;
+    Ok((row.get(at + 1)?, rows::history(row, at + 2, spec, tail)?))
 }
 
 /// The same job with the whole of its tail.
@@ -225,37 +225,39 @@ pub(super) fn restored(db: &Connection) -> rusqlite::Result<Restored> {
         restored.unfinished.push(whole(db, n, row)?);
     }
     let order = "FROM job JOIN job_order ON job = n WHERE ended_at IS NOT NULL ORDER BY ended_at, id";
-    let mut select = db.prepare(&format!("SELECT {}, input, ended_at, last_pos {order}", rows::SPEC))?;
-    let mut found = select.query([])?;
-    while let Some(row) = found.next()? {
-        let spec = Arc::new(rows::spec(row, rows::input(row, rows::SPEC_COLUMNS)?)?);
-        let ended_at = Timestamp::from_micros(row.get(rows::SPEC_COLUMNS + 1)?);
-        let last_pos = rows::uint(row, rows::SPEC_COLUMNS + 2)?;
-        restored.finished.push(FinishedRow { spec, ended_at, last_pos });
+    let mut select = db.prepare(&format!("SELECT {} {order}", rows::FINISHED))?;
+    for found in select.query_map([], rows::finished)? {
+        restored.finished.push(found?);
     }
     Ok(restored)
 }
 
 fn sessions(db: &Connection) -> rusqlite::Result<Vec<SessionRow>> {
     let mut select =
-        db.prepare("SELECT n, id, principal, features, tokens, released FROM session ORDER BY n")?;
-    let mut attached = db.prepare("SELECT job, pos, submitter FROM attachment WHERE session = ?1")?;
+        db.prepare("SELECT n, id, principal, features, tokens, released, closed FROM session ORDER BY n")?;
+    let mut attached = db.prepare("SELECT job, pos, submitter, done FROM attachment WHERE session = ?1")?;
     let newest = "FROM extent WHERE session = ?1 ORDER BY first_seq";
     let mut extents = db.prepare(&format!("SELECT {} {newest}", rows::EXTENT))?;
     let mut sessions = Vec::new();
     let mut found = select.query([])?;
     while let Some(row) = found.next()? {
         let n: i64 = row.get(0)?;
-        let place = |row: &Row<'_>| Ok((JobId(rows::ulid(row, 0)?), (rows::uint(row, 1)?, row.get(2)?)));
         sessions.push(SessionRow {
             id: SessionId(rows::ulid(row, 1)?),
             principal: rows::parsed(row, 2, "principal")?,
             features: rows::features(row, 3)?,
             tokens: rows::tokens(row, 4)?,
             released: rows::uint(row, 5)?,
-            attached: attached.query_map([n], place)?.collect::<rusqlite::Result<_>>()?,
+            closed: row.get(6)?,
+            attached: attached.query_map([n], attachment)?.collect::<rusqlite::Result<_>>()?,
             extents: extents.query_map([n], rows::extent)?.collect::<rusqlite::Result<_>>()?,
         });
     }
     Ok(sessions)
+}
+
+/// A job that a session follows or followed, of the columns `job, pos, submitter, done`.
+fn attachment(row: &Row<'_>) -> rusqlite::Result<(JobId, Attachment)> {
+    let attachment = Attachment { pos: rows::uint(row, 1)?, submitter: row.get(2)?, done: row.get(3)? };
+    Ok((JobId(rows::ulid(row, 0)?), attachment))
 }

@@ -8,10 +8,13 @@ use rusqlite::types::Type;
 use serde_json::value::RawValue;
 use ulid::Ulid;
 
-use crate::proto::record::{GateRun, Group, Record, Tail};
+use crate::proto::idempotency::Keyed;
+use crate::proto::job::Cancellation;
+use crate::proto::record::{GateRun, Group, Record, Tail, records_weight};
 use crate::proto::session::TokenHash;
 use crate::proto::stream::{Extent, Piece};
-use crate::proto::submit::{Order, Spec};
+use crate::proto::submit::{Order, Spec, job_weight};
+use crate::store::{FinishedRow, JobRow};
 use crate::wire::agent_ref::AgentRef;
 use crate::wire::feature::{Feature, FeatureSet};
 use crate::wire::id::JobId;
@@ -37,6 +40,11 @@ pub(super) fn int(value: u64) -> i64 {
 /// A count or a position of a column.
 pub(super) fn uint(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     u64::try_from(row.get::<_, i64>(column)?).map_err(|_| wrong(column, "count"))
+}
+
+/// An instant of a column, if there is one.
+pub(super) fn instant(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
+    Ok(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_micros))
 }
 
 pub(super) fn ulid(row: &Row<'_>, column: usize) -> rusqlite::Result<Ulid> {
@@ -144,7 +152,7 @@ pub(super) const SPEC_COLUMNS: usize = 12;
 
 /// A spec, of the columns [`SPEC`] and its input.
 pub(super) fn spec(row: &Row<'_>, input: Arc<RawValue>) -> rusqlite::Result<Spec> {
-    let expires_at = row.get::<_, Option<i64>>(10)?.map(Timestamp::from_micros);
+    let expires_at = instant(row, 10)?;
     let trace_id = match row.get_ref(8)?.as_str_or_null()? {
         None => None,
         Some(text) => Some(text.parse().map_err(|_| wrong(8, "trace id"))?),
@@ -188,6 +196,53 @@ pub(super) fn edge(row: &Row<'_>, at: usize) -> rusqlite::Result<Tail> {
         Some(_) => Some(Group { first: uint(row, at + 6)?, last, bytes: uint(row, at + 7)? }),
     };
     Ok(Tail::from_parts(uint(row, at)?, last, row.get(at + 2)?, gate, group))
+}
+
+/// The columns of [`history`], of `job`.
+pub(super) const HISTORY: &str = "status, ended_at, attempts, started_at, cancelled, cancel_reason";
+
+/// How many columns [`HISTORY`] has.
+pub(super) const HISTORY_COLUMNS: usize = 6;
+
+/// What has become of a job, of the columns [`HISTORY`] from `at`.
+pub(super) fn history(row: &Row<'_>, at: usize, spec: Arc<Spec>, tail: Tail) -> rusqlite::Result<JobRow> {
+    let cancelled: bool = row.get(at + 4)?;
+    let reason = row.get(at + 5)?;
+    Ok(JobRow {
+        spec,
+        status: status(row, at)?,
+        ended_at: instant(row, at + 1)?,
+        attempts: row.get(at + 2)?,
+        started_at: instant(row, at + 3)?,
+        cancellation: cancelled.then_some(Cancellation { reason }),
+        tail,
+    })
+}
+
+/// The columns of [`finished`], of `job` and `job_order`.
+pub(super) const FINISHED: &str = "id, principal, agent_name, agent_version, created_at, asked, idempotency_key, \
+     fingerprint, ended_at, octet_length(input), last_pos + 1 - first_pos, coalesce(group_bytes, 0) + \
+     (SELECT coalesce(sum(bytes), 0) FROM weight WHERE weight.job = n AND weight.last >= first_pos)";
+
+/// A finished job, of the columns [`FINISHED`].
+pub(super) fn finished(row: &Row<'_>) -> rusqlite::Result<FinishedRow> {
+    let key = match row.get(6)? {
+        None => None,
+        Some(key) => Some(Keyed {
+            key,
+            fingerprint: row.get(7)?,
+            asked: parsed(row, 5, "agent")?,
+            resolved: AgentRef { name: row.get(2)?, version: row.get(3)? },
+            at: Timestamp::from_micros(row.get(4)?),
+        }),
+    };
+    Ok(FinishedRow {
+        job: JobId(ulid(row, 0)?),
+        principal: parsed(row, 1, "principal")?,
+        key,
+        ended_at: Timestamp::from_micros(row.get(8)?),
+        weight: job_weight(uint(row, 9)?) + records_weight(uint(row, 10)?, uint(row, 11)?),
+    })
 }
 
 /// A run of a gate, of the columns `gate, first, last`.

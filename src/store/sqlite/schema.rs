@@ -18,7 +18,8 @@ const PAGE_BYTES: u32 = 16_384;
 /// `record` has no key beside its place. What a record adds to is in `job`, so that a commit touches few pages:
 /// the newest run of a gate and the newest group; older ones are in `gate_run` and `weight`. `erase` names jobs (by
 /// the keys that they had) whose records up to a position are deleted step by step.
-pub(super) const MIGRATIONS: &[&str] = &["
+pub(super) const MIGRATIONS: &[&str] = &[
+    "
 CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), epoch INTEGER NOT NULL, clean INTEGER NOT NULL);
 INSERT INTO meta VALUES (1, 0, 1);
 
@@ -108,7 +109,22 @@ CREATE TABLE extent (
     payload BLOB,
     PRIMARY KEY (session, first_seq)
 ) WITHOUT ROWID;
-"];
+",
+    "
+ALTER TABLE job ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE job ADD COLUMN started_at INTEGER;
+ALTER TABLE job ADD COLUMN cancelled INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE job ADD COLUMN cancel_reason TEXT;
+UPDATE job SET attempts = 1, started_at = created_at WHERE status <> 0;
+
+ALTER TABLE session ADD COLUMN closed INTEGER NOT NULL DEFAULT 0;
+
+ALTER TABLE attachment ADD COLUMN done INTEGER NOT NULL DEFAULT 0;
+UPDATE attachment SET done = NOT EXISTS (
+    SELECT 1 FROM job WHERE job.id = attachment.job AND (NOT ended OR last_pos > pos)
+);
+",
+];
 
 /// Makes the file of this version's layout, or says why that cannot be.
 pub(super) fn prepare(db: &mut Connection, path: &Path, migrations: &[&str]) -> Result<(), OpenError> {

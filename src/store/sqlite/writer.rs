@@ -218,18 +218,22 @@ fn weight(batch: &Batch) -> u64 {
     let weight = |op: &Op| match op {
         Op::JobAccepted { spec } => spec.order.input.get().len(),
         Op::Append { record, .. } => record.payload.len(),
-        Op::Numbered { extents, .. } => extents
+        Op::Numbered { numbers, .. } => numbers
+            .extents
             .iter()
             .map(|extent| match &extent.piece {
                 Piece::Run { .. } => size_of_val(extent),
                 Piece::Private { payload, .. } => size_of_val(extent) + payload.len(),
             })
             .sum(),
-        Op::JobStatus { .. }
+        Op::JobCancelling { cancellation, .. } => cancellation.reason.as_ref().map_or(0, String::len),
+        Op::JobStarted { .. }
+        | Op::JobEnded { .. }
         | Op::Trim { .. }
         | Op::RemoveJob(_)
         | Op::SessionOpened { .. }
         | Op::Tokens { .. }
+        | Op::Closed { .. }
         | Op::Attached { .. }
         | Op::Detached { .. }
         | Op::Released { .. }
