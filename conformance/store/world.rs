@@ -20,8 +20,12 @@ use arcpd::wire::time::Timestamp;
 use bytes::Bytes;
 use tempfile::TempDir;
 
-pub(crate) const OPTIONS: SqliteOptions =
-    SqliteOptions { durability: Durability::Process, max_bytes: u64::MAX, queue_bytes: u64::MAX };
+pub(crate) const OPTIONS: SqliteOptions = SqliteOptions {
+    durability: Durability::Process,
+    max_bytes: u64::MAX,
+    queue_bytes: u64::MAX,
+    hot_bytes: 1 << 20,
+};
 
 /// One store, and how to open it again.
 pub(crate) struct World {

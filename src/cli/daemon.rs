@@ -191,6 +191,7 @@ fn store(config: &Config, endpoint: Option<Endpoint>) -> Result<Arc<dyn Store>, 
                 durability: config.durability,
                 max_bytes: config.limits.store_bytes,
                 queue_bytes: config.limits.store_queue_bytes,
+                hot_bytes: config.limits.store_hot_bytes,
             };
             let store = SqliteStore::open(path, options)?;
             if let Some(Err(error)) = endpoint.map(|endpoint| store.announce(endpoint)) {

@@ -286,6 +286,7 @@ fn usage(core: &Core) -> Vec<(&'static str, u64)> {
         ("bytes_per_principal", core.accounts.heaviest().map_or(0, |(_, bytes)| bytes)),
         ("store_bytes", health.used_bytes),
         ("store_queue_bytes", health.queue_bytes),
+        ("store_hot_bytes", health.hot_bytes),
         ("finished_jobs", counts.finished),
         ("idempotency_keys", core.keys.lock().len() as u64),
     ]

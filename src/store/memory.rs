@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::{
     Answer, Batch, Epoch, Fenced, FinishedRow, Full, JobRow, Op, Restored, SessionRow, Store, StoreHealth,
-    StoreKind, Ticket, Unreadable, number,
+    StoreKind, Ticket, Unreadable, first_of, number,
 };
 use crate::proto::idempotency::Keyed;
 use crate::proto::listing::{Listed, Query, listed};
@@ -119,6 +119,7 @@ impl Store for MemoryStore {
             disk_bytes: 0,
             queue_batches: 0,
             queue_bytes: 0,
+            hot_bytes: 0,
             failing: false,
         }
     }
@@ -153,20 +154,7 @@ impl Store for MemoryStore {
         let found =
             inner.jobs.get(&job).filter(|stored| stored.row.tail.first() <= after + 1).map(|stored| {
                 let skip = usize::try_from(after + 1 - stored.row.tail.first()).unwrap_or(usize::MAX);
-                let mut bytes = 0;
-                let events = usize::try_from(max_events).unwrap_or(usize::MAX);
-                let fits = |record: &&Record| {
-                    let first = bytes == 0;
-                    bytes += record.payload.len();
-                    first || bytes <= max_bytes
-                };
-                stored
-                    .records
-                    .range(skip.min(stored.records.len())..)
-                    .take(events)
-                    .take_while(fits)
-                    .cloned()
-                    .collect()
+                first_of(stored.records.range(skip.min(stored.records.len())..), max_events, max_bytes)
             });
         Box::pin(ready(Ok(found.unwrap_or_default())))
     }

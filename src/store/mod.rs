@@ -288,6 +288,8 @@ pub struct StoreHealth {
     pub queue_batches: u64,
     /// Those batches in bytes.
     pub queue_bytes: u64,
+    /// What is kept in memory beside a file, in bytes.
+    pub hot_bytes: u64,
     /// Whether the last attempt to write failed.
     pub failing: bool,
 }
@@ -347,4 +349,15 @@ fn number(extents: &mut Vec<Extent>, extent: Extent) {
     } else {
         extents.push(extent);
     }
+}
+
+/// The first records of some: so many, and so many bytes of payload, but at least one.
+fn first_of<'a>(records: impl Iterator<Item = &'a Record>, max_events: u64, max_bytes: usize) -> Vec<Record> {
+    let mut bytes = 0;
+    let fits = |record: &&Record| {
+        let first = bytes == 0;
+        bytes += record.payload.len();
+        first || bytes <= max_bytes
+    };
+    records.take(usize::try_from(max_events).unwrap_or(usize::MAX)).take_while(fits).cloned().collect()
 }

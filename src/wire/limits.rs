@@ -117,6 +117,8 @@ limits! {
     store_bytes: u64 = 1024 * 1024 * 1024,
     /// Bytes that may wait to be written to a store in a file before new jobs are refused.
     store_queue_bytes: u64 = 64 * 1024 * 1024,
+    /// Bytes of the newest records that a store in a file keeps in memory; who lags further behind reads the file.
+    store_hot_bytes: u64 = 64 * 1024 * 1024,
     /// Finished jobs kept for listing, subscribing and idempotent replay.
     finished_jobs: usize = 10_000,
     /// Time that a finished job is kept, in seconds, if the count allows; never less than the resume window.

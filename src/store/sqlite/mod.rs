@@ -5,6 +5,7 @@
 //! trying, and has new work refused by [`Store::admits`].
 
 mod apply;
+mod hot;
 mod lock;
 mod read;
 mod rows;
@@ -55,6 +56,8 @@ pub struct SqliteOptions {
     pub max_bytes: u64,
     /// No new work is taken while more than so many bytes wait to be written.
     pub queue_bytes: u64,
+    /// So many bytes of the newest records are kept in memory too.
+    pub hot_bytes: u64,
 }
 
 /// A store that cannot be opened, and what to do about it.
@@ -244,6 +247,9 @@ impl Store for SqliteStore {
     }
 
     fn records(&self, job: JobId, after: u64, max_events: u64, max_bytes: usize) -> Answer<'_, Vec<Record>> {
+        if let Some(hot) = self.shared.hot.records(job, after, max_events, max_bytes) {
+            return Box::pin(ready(Ok(hot)));
+        }
         let ask = move |db: &Connection| read::records(db, job, after, max_events, max_bytes);
         Box::pin(self.readers.clone().answer(ask))
     }

@@ -32,7 +32,12 @@ fn append(job: JobId, pos: u64) -> Op {
 #[tokio::test]
 async fn a_full_disk_refuses_new_work_acknowledges_nothing_and_recovers() {
     let dir = tempfile::tempdir().unwrap();
-    let options = SqliteOptions { durability: Durability::Full, max_bytes: u64::MAX, queue_bytes: u64::MAX };
+    let options = SqliteOptions {
+        durability: Durability::Full,
+        max_bytes: u64::MAX,
+        queue_bytes: u64::MAX,
+        hot_bytes: 1 << 20,
+    };
     let store = SqliteStore::open(&dir.path().join("store.db"), options).unwrap();
     let submit = |ops| store.submit(Batch { epoch: store.epoch(), ops });
     let job = JobId::new(1, 1);
@@ -61,8 +66,12 @@ async fn a_full_disk_refuses_new_work_acknowledges_nothing_and_recovers() {
 #[tokio::test]
 async fn what_is_removed_makes_room_for_what_waits() {
     let dir = tempfile::tempdir().unwrap();
-    let options =
-        SqliteOptions { durability: Durability::Process, max_bytes: u64::MAX, queue_bytes: u64::MAX };
+    let options = SqliteOptions {
+        durability: Durability::Process,
+        max_bytes: u64::MAX,
+        queue_bytes: u64::MAX,
+        hot_bytes: 1 << 20,
+    };
     let store = SqliteStore::open(&dir.path().join("store.db"), options).unwrap();
     let submit = |ops| store.submit(Batch { epoch: store.epoch(), ops });
     let (old, new) = (JobId::new(1, 1), JobId::new(2, 2));

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::SqliteOptions;
 use super::apply::{self, AtHand, Hands};
+use super::hot::Hot;
 use crate::proto::stream::Piece;
 use crate::store::{Batch, Epoch, Fenced, Full, Op, StoreHealth, StoreKind, Ticket};
 
@@ -47,6 +48,7 @@ pub(super) struct Shared {
     free: AtomicU64,
     failing: Mutex<Option<Arc<str>>>,
     fenced: OnceLock<Epoch>,
+    pub(super) hot: Hot,
     #[cfg(test)]
     pub(super) page_limit: AtomicU64,
 }
@@ -65,6 +67,7 @@ impl Shared {
             free: AtomicU64::new(space.free),
             failing: Mutex::new(None),
             fenced: OnceLock::new(),
+            hot: Hot::new(options.hot_bytes),
             #[cfg(test)]
             page_limit: AtomicU64::new(u32::MAX.into()),
         }
@@ -72,6 +75,9 @@ impl Shared {
 
     pub(super) fn submit(&self, batch: Batch) -> Ticket {
         let weight = weight(&batch);
+        if batch.epoch == self.epoch {
+            self.hot.note(&batch.ops);
+        }
         let mut queue = self.queue.lock();
         if batch.epoch != self.epoch || self.fenced.get().is_some() {
             return Ticket::REFUSED;
@@ -139,6 +145,7 @@ impl Shared {
             disk_bytes: 0,
             queue_batches: queue.last.0 - self.applied.load(Ordering::Acquire),
             queue_bytes: queue.bytes,
+            hot_bytes: self.hot.bytes(),
             failing: self.failing.lock().is_some(),
         }
     }
