@@ -28,6 +28,7 @@ use crate::auth::{Authenticator, Caller, NotAPrincipal, TokenEntry, Unauthentica
 use crate::runtime::{Ambient, Daemon, Parts, Peer, System};
 use crate::store::memory::MemoryStore;
 use crate::store::{Store, Unreadable};
+pub use crate::telemetry::metrics::Page;
 use crate::transport::Transport;
 use crate::transport::memory::{MemoryTransport, pair};
 pub use crate::wire::api::{Answer, Ask, Refusal};
@@ -134,6 +135,11 @@ impl Runtime {
     /// [`Refusal`] when it is not there, comes too late, or cannot be read now.
     pub async fn operate(&self, by: &Principal, ask: Ask) -> Result<Answer, Refusal> {
         self.daemon.operate(by, ask).await
+    }
+
+    /// Puts what the runtime counts on a page, for a `/metrics` of your own.
+    pub fn measure(&self, page: &mut Page) {
+        self.daemon.measure(page);
     }
 
     /// Stops: agents get their time, clients are told, everything is waited for within the limits.

@@ -143,7 +143,8 @@ async fn jobs_of_everybody_are_listed_filtered_and_shown() {
     assert!(ended["error"]["message"].as_str().unwrap().contains("boom"), "{ended}");
     assert!(ended["job"]["ended_at"].is_string());
     let alive = door.get(&format!("/api/jobs/{running}")).await;
-    assert_eq!(checked("job", &alive, 200)["max_runtime_sec"], 60);
+    let alive = checked("job", &alive, 200);
+    assert_eq!((&alive["max_runtime_sec"], &alive["attempts"]), (&json!(60), &json!(1)));
     let of_alice = door.get(&format!("/api/jobs/{done}")).await;
     assert!(checked("job", &of_alice, 200)["input_bytes"].as_u64().unwrap() > 10);
     assert!(!of_alice.body.contains("of alice"), "inputs are their submitters': {of_alice:?}");

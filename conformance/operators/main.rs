@@ -7,3 +7,4 @@ mod common;
 
 mod api;
 mod door;
+mod metrics;

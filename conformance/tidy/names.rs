@@ -35,7 +35,7 @@ const PURITY: [Ban; 4] = [
     Ban { names: &["tracing"], reach: PURE, instead: "return what happened; the caller logs it" },
 ];
 
-const BORDERS: [Ban; 6] = [
+const BORDERS: [Ban; 7] = [
     Ban {
         names: &["rusqlite", "tokio_postgres"],
         reach: Reach::Outside(&["store"]),
@@ -50,6 +50,11 @@ const BORDERS: [Ban; 6] = [
         names: &["tungstenite", "async_tungstenite", "tokio_tungstenite"],
         reach: Reach::Outside(&["transport", "client", "http"]),
         instead: "use the frames that transport/ offers",
+    },
+    Ban {
+        names: &["prometheus_client"],
+        reach: Reach::Outside(&["telemetry"]),
+        instead: "put it on a `Page` of telemetry/metrics.rs",
     },
     Ban {
         names: &["process_wrap"],

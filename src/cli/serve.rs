@@ -17,6 +17,7 @@ use crate::embed::Runtime;
 use crate::http::{ConnectionInfo, Health, Listener, ListenerConfig, Operations, ServerTransport};
 use crate::runtime::Peer;
 use crate::store::sqlite::Endpoint;
+use crate::telemetry::{metrics::Page, process};
 use crate::transport::tls;
 use crate::wire::api::{Answer, Ask, Refusal};
 use crate::wire::session::Token;
@@ -34,6 +35,11 @@ impl Operations for Runtime {
 
     fn operate(&self, by: Principal, ask: Ask) -> BoxFuture<'_, Result<Answer, Refusal>> {
         Box::pin(async move { Runtime::operate(self, &by, ask).await })
+    }
+
+    fn measure(&self, page: &mut Page) {
+        process::measure(page);
+        Runtime::measure(self, page);
     }
 }
 
@@ -98,6 +104,7 @@ async fn bind(config: &Config) -> Result<Listener, StartError> {
         limits: config.limits.clone(),
         allowed_origins: config.allowed_origins.iter().map(|origin| origin.as_str().to_owned()).collect(),
         tls,
+        metrics: config.metrics,
     };
     Ok(Listener::bind(address, listening).await?)
 }

@@ -49,6 +49,9 @@ pub struct ServeArgs {
     /// Private key in PEM; needs --tls-certificate [env: ARCPD_TLS_KEY]
     #[arg(long, value_name = "PATH")]
     pub tls_key: Option<String>,
+    /// Who may read /metrics: local, token, open or off [env: ARCPD_METRICS]
+    #[arg(long, value_name = "WHO")]
+    pub metrics: Option<String>,
     /// Let web pages of this origin connect; may be repeated [env: ARCPD_ALLOW_ORIGIN]
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     pub allow_origins: Vec<String>,
@@ -80,6 +83,7 @@ impl ServeArgs {
             keys::RESUME_WINDOW => &self.resume_window,
             keys::TLS_CERTIFICATE => &self.tls_certificate,
             keys::TLS_KEY => &self.tls_key,
+            keys::METRICS => &self.metrics,
             keys::LOG_LEVEL => &self.log_level,
             keys::LOG_FORMAT => &self.log_format,
             keys::ALLOWED_ORIGINS if !self.allow_origins.is_empty() => {

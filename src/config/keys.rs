@@ -64,6 +64,9 @@ keys! {
         "Certificate chain in PEM; together with the key it turns TLS on.";
     TLS_KEY = "server.tls_key", "path", None, Some("ARCPD_TLS_KEY"), Some("--tls-key"),
         "Private key in PEM of the certificate.";
+    METRICS = "server.metrics", "text, local, token, open or off", None, Some("ARCPD_METRICS"), Some("--metrics"),
+        "Who may read /metrics: local, this machine, and others with a token of the role operator or metrics; token, \
+         only such tokens; open, everybody; off, nobody.";
     HEARTBEAT_INTERVAL = "server.heartbeat_interval_sec", "integer, seconds", None,
         Some("ARCPD_HEARTBEAT_INTERVAL"), Some("--heartbeat-interval"),
         "Silence after which either side sends a ping; after two such intervals the connection counts as lost.";

@@ -30,8 +30,8 @@ pub use load::{Environment, Loaded, load};
 pub use report::{ConfigError, ConfigErrors, Provenance, Setting, Source, Warning};
 pub use resolve::{ReadSecret, Resolved, SecretText, resolve};
 pub use values::{
-    AgentConfig, Durability, ListenAddress, NotADurability, NotAStore, NotAnAddress, NotAnOrigin, Origin,
-    StoreKind, TlsFiles,
+    AgentConfig, Durability, ListenAddress, MetricsAccess, NotADurability, NotAStore, NotAnAccess,
+    NotAnAddress, NotAnOrigin, Origin, StoreKind, TlsFiles,
 };
 
 use crate::auth::TokenEntry;
@@ -47,6 +47,8 @@ pub struct Config {
     pub allowed_origins: Vec<Origin>,
     /// TLS, where it is on.
     pub tls: Option<TlsFiles>,
+    /// Who may read `/metrics`.
+    pub metrics: MetricsAccess,
     /// Silence after which a ping is sent, in seconds.
     pub heartbeat_interval_sec: u64,
     /// How long after a drop a session can be resumed at least, in seconds.
@@ -89,6 +91,7 @@ impl Default for Config {
             listen: ListenAddress { host: "127.0.0.1".into(), port: 7878 },
             allowed_origins: Vec::new(),
             tls: None,
+            metrics: MetricsAccess::Local,
             heartbeat_interval_sec: 30,
             resume_window_sec: 600,
             demo_agents: false,

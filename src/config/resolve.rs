@@ -183,6 +183,7 @@ impl<'a> Resolver<'a> {
                 keys::TLS_KEY.path
             ));
         }
+        let metrics = self.value(&keys::METRICS, defaults.metrics, |raw| raw.parsed("a text"), shown_text).0;
         let heartbeat =
             self.seconds(&keys::HEARTBEAT_INTERVAL, defaults.heartbeat_interval_sec, &HEARTBEAT_INTERVAL_SEC);
         let window = self.seconds(&keys::RESUME_WINDOW, defaults.resume_window_sec, &RESUME_WINDOW_SEC);
@@ -209,6 +210,7 @@ impl<'a> Resolver<'a> {
             listen: listen.0,
             allowed_origins: allowed_origins.0,
             tls,
+            metrics,
             heartbeat_interval_sec: heartbeat.0,
             resume_window_sec,
             demo_agents,

@@ -81,6 +81,7 @@ fn every_key_can_be_set_in_every_layer_that_it_has() {
         ("server.allowed_origins", "[\"https://a.example\"]", "https://a.example"),
         ("server.tls_certificate", "\"/c\"", "/c"),
         ("server.tls_key", "\"/k\"", "/k"),
+        ("server.metrics", "\"token\"", "token"),
         ("server.heartbeat_interval_sec", "7", "7"),
         ("server.resume_window_sec", "8", "8"),
         ("server.demo_agents", "true", "true"),

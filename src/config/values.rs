@@ -182,6 +182,49 @@ impl fmt::Display for Durability {
     }
 }
 
+/// Who may read `/metrics`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MetricsAccess {
+    /// Whoever asks from this machine, and others with a token that has the role.
+    #[default]
+    Local,
+    /// Only tokens that have the role.
+    Token,
+    /// Everybody.
+    Open,
+    /// Nobody.
+    Off,
+}
+
+/// A text that does not say who may read `/metrics`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected local, token, open or off")]
+pub struct NotAnAccess;
+
+impl FromStr for MetricsAccess {
+    type Err = NotAnAccess;
+    fn from_str(text: &str) -> Result<Self, NotAnAccess> {
+        match text {
+            "local" => Ok(MetricsAccess::Local),
+            "token" => Ok(MetricsAccess::Token),
+            "open" => Ok(MetricsAccess::Open),
+            "off" => Ok(MetricsAccess::Off),
+            _ => Err(NotAnAccess),
+        }
+    }
+}
+
+impl fmt::Display for MetricsAccess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            MetricsAccess::Local => "local",
+            MetricsAccess::Token => "token",
+            MetricsAccess::Open => "open",
+            MetricsAccess::Off => "off",
+        })
+    }
+}
+
 /// The files that turn TLS on, both in PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {

@@ -1,10 +1,11 @@
-//! One listener: the WebSocket at `/arcp`, the operators' `/api`, and the health checks beside them.
+//! One listener: the WebSocket at `/arcp`, the operators' `/api` and `/metrics`, and the health checks beside them.
 //!
 //! What speaks the protocol is passed in; this knows sockets, TLS and HTTP only. A socket carries one request, has
 //! [`Limits::hello_timeout_ms`] for its TLS handshake and as much again for that request and its answer, and then
 //! either is a WebSocket or is closed.
 
 mod api;
+mod metrics;
 mod refusals;
 mod request;
 #[cfg(test)]
@@ -37,6 +38,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::{Caller, Role, Unauthenticated};
+use crate::config::MetricsAccess;
+use crate::telemetry::metrics::{CONTENT_TYPE, Page};
 use crate::transport::tcp;
 use crate::transport::websocket::WebSocketTransport;
 use crate::wire::api::{Answer, Ask, Refusal};
@@ -45,6 +48,7 @@ use crate::wire::limits::Limits;
 use crate::wire::principal::Principal;
 use crate::wire::session::Token;
 use api::Said;
+use metrics::{Meters, Needs};
 use refusals::Refusals;
 use request::Decision;
 
@@ -82,6 +86,9 @@ pub trait Operations: Health {
     /// # Errors
     /// [`Refusal`] when it is not there, comes too late, or cannot be read now.
     fn operate(&self, by: Principal, ask: Ask) -> BoxFuture<'_, Result<Answer, Refusal>>;
+
+    /// Puts what the daemon counts on a page. May take a while, but waits for nobody.
+    fn measure(&self, page: &mut Page);
 }
 
 /// What is known of a connection before its first frame.
@@ -106,6 +113,8 @@ pub struct ListenerConfig {
     pub allowed_origins: Vec<String>,
     /// What to show TLS clients, from [`crate::transport::tls::server_config`]; none for plain TCP.
     pub tls: Option<Arc<ServerConfig>>,
+    /// Who may read `/metrics`.
+    pub metrics: MetricsAccess,
 }
 
 /// Why there is no listener.
@@ -161,8 +170,11 @@ impl Listener {
             tracker,
             stop,
             sockets: Arc::new(Semaphore::new(connections + SPARE_CONNECTIONS)),
+            most_sockets: connections + SPARE_CONNECTIONS,
             conversations: Arc::new(Semaphore::new(connections)),
             refusals: Refusals::default(),
+            meters: Meters::default(),
+            metrics: config.metrics,
             tls: config.tls.map(TlsAcceptor::from),
             limits: config.limits,
             allowed_origins: config.allowed_origins,
@@ -198,8 +210,11 @@ struct Server<A> {
     tracker: TaskTracker,
     stop: CancellationToken,
     sockets: Arc<Semaphore>,
+    most_sockets: usize,
     conversations: Arc<Semaphore>,
     refusals: Refusals,
+    meters: Meters,
+    metrics: MetricsAccess,
     tls: Option<TlsAcceptor>,
     limits: Limits,
     allowed_origins: Vec<String>,
@@ -229,6 +244,7 @@ where
     }
 
     fn refuse(&self) {
+        self.meters.refused.one();
         if let Some(refused) = self.refusals.refused(Instant::now()) {
             tracing::warn!(refused, limit = self.limits.connections, "refused connections over the limit");
         }
@@ -288,8 +304,11 @@ where
 
     async fn respond(self: &Arc<Self>, request: Request<Incoming>, slot: Slot) -> Response<Full<Bytes>> {
         let (head, body) = request.into_parts();
-        match request::decide(&head, &self.allowed_origins) {
+        let decision = request::decide(&head, &self.allowed_origins);
+        self.meters.requests.one(endpoint(&decision));
+        match decision {
             Decision::Text(status, said) => text(status, said),
+            Decision::Metrics => self.metrics(&head, &slot).await,
             Decision::Readiness => match self.operations.ready() {
                 Ok(()) => text(StatusCode::OK, "ok"),
                 Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, &reason),
@@ -331,6 +350,36 @@ where
         Ok(Said::answer(&answer))
     }
 
+    /// Shows the numbers to whoever may see them.
+    async fn metrics(self: &Arc<Self>, head: &Parts, slot: &Slot) -> Response<Full<Bytes>> {
+        match metrics::needs(self.metrics, slot.peer.ip(), &head.headers) {
+            Needs::Nothing => {}
+            Needs::NotThere => return text(StatusCode::NOT_FOUND, request::NOTHING),
+            Needs::Token => {
+                let roles = [Role::Operator, Role::Metrics];
+                if let Err(refused) = api::admit(&head.headers, &*self.operations, &roles) {
+                    return said(Said::refusal(&refused));
+                }
+            }
+        }
+        let server = self.clone();
+        // Many sessions and jobs are looked at.
+        let page = tokio::task::spawn_blocking(move || {
+            let mut page = Page::default();
+            server.operations.measure(&mut page);
+            server.meters.measure(&mut page, server.open_sockets());
+            page.text()
+        });
+        match page.await {
+            Ok(page) => response(StatusCode::OK, CONTENT_TYPE, page),
+            Err(_) => said(Said::refusal(&Refusal::unavailable("the numbers could not be gathered"))),
+        }
+    }
+
+    fn open_sockets(&self) -> usize {
+        self.most_sockets - self.sockets.available_permits()
+    }
+
     /// Waits in a new task until the socket is free of HTTP, then lets the conversation begin.
     fn converse(
         self: &Arc<Self>,
@@ -355,23 +404,34 @@ where
 
 /// An answer in JSON, which nobody on the way is to keep.
 fn said(said: Said) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(said.body));
-    *response.status_mut() = said.status;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    headers.extend(said.headers);
+    let mut response = response(said.status, "application/json", said.body);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().extend(said.headers);
     response
 }
 
-fn text(status: StatusCode, said: &str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(format!("{said}\n")));
+fn response(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
-    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     // One request a socket. Hyper's own switch for that would also spoil the answer to an upgrade.
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// What a request is counted as.
+fn endpoint(decision: &Decision) -> &'static str {
+    match decision {
+        Decision::Upgrade { .. } => "arcp",
+        Decision::Api => "api",
+        Decision::Metrics => "metrics",
+        Decision::Readiness => "readyz",
+        Decision::Text(..) => "other",
+    }
+}
+
+fn text(status: StatusCode, said: &str) -> Response<Full<Bytes>> {
+    let mut response = response(status, "text/plain; charset=utf-8", format!("{said}\n"));
     let also: &[(HeaderName, &'static str)] = match status {
         StatusCode::METHOD_NOT_ALLOWED => &[(header::ALLOW, "GET, HEAD")],
         StatusCode::UPGRADE_REQUIRED => {

@@ -17,6 +17,9 @@ const SUBPROTOCOL: &str = "arcp.v1";
 /// Bytes of a `Sec-WebSocket-Key` once decoded (RFC 6455, 4.1).
 const KEY_BYTES: usize = 16;
 
+/// What is said where nothing is.
+pub(super) const NOTHING: &str = "nothing is here; the WebSocket is at /arcp";
+
 /// What is done with a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Decision {
@@ -31,6 +34,8 @@ pub(super) enum Decision {
     Readiness,
     /// Answer an operator.
     Api,
+    /// Show the numbers.
+    Metrics,
     /// Answer with this text.
     Text(StatusCode, &'static str),
 }
@@ -45,8 +50,8 @@ pub(super) fn decide(head: &Parts, allowed_origins: &[String]) -> Decision {
     if path == "/api" || path.starts_with("/api/") {
         return Decision::Api;
     }
-    if !matches!(path, "/" | "/arcp" | "/healthz" | "/readyz") {
-        return Decision::Text(StatusCode::NOT_FOUND, "nothing is here; the WebSocket is at /arcp");
+    if !matches!(path, "/" | "/arcp" | "/healthz" | "/metrics" | "/readyz") {
+        return Decision::Text(StatusCode::NOT_FOUND, NOTHING);
     }
     if head.method != Method::GET && head.method != Method::HEAD {
         return Decision::Text(StatusCode::METHOD_NOT_ALLOWED, "expected GET");
@@ -54,6 +59,7 @@ pub(super) fn decide(head: &Parts, allowed_origins: &[String]) -> Decision {
     match path {
         "/healthz" => Decision::Text(StatusCode::OK, "ok"),
         "/readyz" => Decision::Readiness,
+        "/metrics" => Decision::Metrics,
         _ if has_token(&head.headers, header::UPGRADE, "websocket") => upgrade(head),
         "/" => Decision::Text(
             StatusCode::OK,
@@ -136,7 +142,7 @@ mod tests {
     fn status(method: &str, uri: &str, headers: &[(&str, &str)]) -> u16 {
         match decided(method, uri, headers) {
             Decision::Text(status, _) => status.as_u16(),
-            Decision::Readiness | Decision::Api => 0,
+            Decision::Readiness | Decision::Api | Decision::Metrics => 0,
             Decision::Upgrade { .. } => 101,
         }
     }

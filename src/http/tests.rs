@@ -31,6 +31,7 @@ impl Operations for Always {
     fn caller(&self, scheme: &str, token: &Token) -> Result<Caller, Unauthenticated> {
         let roles = match (scheme, token.expose()) {
             ("Bearer", "op") => [Role::Operator].into(),
+            ("Bearer", "scraper") => [Role::Metrics].into(),
             ("Bearer", "me") => [].into(),
             _ => return Err(Unauthenticated),
         };
@@ -49,6 +50,10 @@ impl Operations for Always {
             }
             Err(Refusal::unavailable("the store is on fire"))
         })
+    }
+
+    fn measure(&self, page: &mut Page) {
+        page.gauge("answer", "The answer", 42);
     }
 }
 
@@ -247,6 +252,54 @@ async fn nothing_of_the_api_is_there_without_the_role() {
     assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("\"retryable\":true"), "{answer}");
     let answer = running.ask(&asks("DELETE", "/api/status", "authorization: Bearer op\r\n")).await;
     assert!(answer.starts_with("HTTP/1.1 405 ") && answer.contains("\r\nallow: GET, HEAD\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn the_numbers_are_shown_to_whoever_may_see_them() {
+    let with = |metrics| ListenerConfig { metrics, ..ListenerConfig::default() };
+    let operator = "authorization: Bearer op\r\n";
+    let scraper = "authorization: Bearer scraper\r\n";
+    for (access, asked) in [
+        (MetricsAccess::Local, [("", 200), (operator, 200), ("x-forwarded-for: 10.0.0.1\r\n", 401)]),
+        (MetricsAccess::Token, [("", 401), (scraper, 200), ("authorization: Bearer me\r\n", 403)]),
+        (MetricsAccess::Open, [("", 200), ("authorization: Bearer wrong\r\n", 200), ("via: x\r\n", 200)]),
+        (MetricsAccess::Off, [("", 404), (operator, 404), (scraper, 404)]),
+    ] {
+        let running = start_at("127.0.0.1:0", with(access), Always::default()).await;
+        for (more, status) in asked {
+            let answer = running.ask(&asks("GET", "/metrics", more)).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{access} {more:?}: {answer}");
+            assert_eq!(answer.contains("\nanswer 42\n"), status == 200, "{answer}");
+            assert_eq!(answer.ends_with("# EOF\n"), status == 200, "{answer}");
+            assert_eq!(answer.contains(CONTENT_TYPE), status == 200, "{answer}");
+        }
+        assert!(running.ask(&asks("POST", "/metrics", "")).await.starts_with("HTTP/1.1 405 "));
+    }
+}
+
+#[tokio::test]
+async fn the_listener_counts_requests_sockets_and_whom_it_refuses() {
+    let running = start(Limits { connections: 1, ..Limits::default() }).await;
+    let mut client = running.client().await;
+    assert_echo(&mut client, "{}").await;
+    connect(&running.url(), None, &Limits::default()).await.unwrap_err();
+    running.ask(&get("/readyz")).await;
+    running.ask(&get("/healthz")).await;
+    running.ask(&asks("GET", "/api/status", "")).await;
+    let page = running.ask(&get("/metrics")).await;
+    for line in [
+        "arcpd_http_requests_total{endpoint=\"arcp\"} 2",
+        "arcpd_http_requests_total{endpoint=\"api\"} 1",
+        "arcpd_http_requests_total{endpoint=\"readyz\"} 1",
+        "arcpd_http_requests_total{endpoint=\"other\"} 1",
+        "arcpd_http_requests_total{endpoint=\"metrics\"} 1",
+        "arcpd_http_connections_refused_total 1",
+    ] {
+        assert!(page.contains(line), "{line} in {page}");
+    }
+    let sockets = page.lines().find_map(|line| line.strip_prefix("arcpd_http_sockets ")).unwrap();
+    // The client's and the one that asks; those before may not have been cleared away.
+    assert!(sockets.parse::<usize>().unwrap() >= 2, "{page}");
 }
 
 #[tokio::test]

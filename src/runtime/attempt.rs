@@ -37,10 +37,15 @@ struct Port {
 
 impl JobPort for Port {
     fn deliver(&self, message: AgentMessage) -> Result<(), PortClosed> {
+        let is_event = matches!(message, AgentMessage::Event(_));
         self.job.agent(message, self.core.ambient.now()).map_err(|rejected| match rejected {
             Rejected::Ended => PortClosed::Ended,
             Rejected::Broken(broken) => PortClosed::Broken(broken),
-        })
+        })?;
+        if is_event {
+            self.core.meters.events_in.one();
+        }
+        Ok(())
     }
 
     fn ready(&self) -> BoxFuture<'_, ()> {
@@ -99,6 +104,7 @@ pub(super) async fn finish(core: Arc<Core>, job: Arc<JobCell>) {
         core.registry.finish(&job, core.ambient.now());
     }
     let (id, agent, status) = (job.id(), &job.spec.agent, job.status());
+    core.meters.ended(status);
     match job.failure() {
         Some(error) if error.code == ErrorCode::InternalError => {
             tracing::warn!(job = %id, %agent, %status, code = %error.code, "job ended: {}", calm(&error.message));

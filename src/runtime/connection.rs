@@ -39,6 +39,8 @@ pub(super) struct Link {
     pub(super) heartbeat: Option<Mutex<Heartbeat>>,
     /// The last number that the client has, when the connection begins.
     pub(super) from: u64,
+    /// The last number that was given out before the connection began.
+    pub(super) given: u64,
 }
 
 /// A connection that was not let in.
@@ -84,6 +86,7 @@ pub(super) async fn serve<T: Transport>(core: Arc<Core>, transport: T, peer: Pee
         let _ = outbox.say(&link, &ServerMessage::Closed(closed)).await;
     }
     outbox.close(reason).await;
+    core.meters.closed(reason);
     session.lock().proto.detach(link.generation, core.ambient.now());
     tracing::info!(session = %session.id, principal = %session.principal, peer, reason = reason.as_str(), "disconnected");
 }
@@ -95,6 +98,7 @@ async fn turn_away<W: crate::transport::FrameWriter>(
     peer: &str,
 ) {
     let Turned { dialect, request_id, error, reason } = turned;
+    core.meters.refused(&error);
     tracing::warn!(peer, code = %error.code, "connection refused: {}", error.message);
     // Clients drop a refusal that names no session, so it names one that never was.
     let session = SessionId::new(core.ambient.now().as_millis(), core.ambient.random());
@@ -163,7 +167,9 @@ async fn open<R: FrameReader>(
         }
         Opening::Resume { resume, auth } => {
             let principal = auth.map(|auth| authenticate(core, Some(&auth))).transpose().map_err(turn)?;
-            go_on(core, &resume, principal, dialect).await.map(Some).map_err(turn)
+            let resumed = go_on(core, &resume, principal, dialect).await;
+            core.meters.resumed(resumed.is_ok());
+            resumed.map(Some).map_err(turn)
         }
     }
 }
@@ -206,6 +212,7 @@ async fn begin(
     core.registry.open(&cell, hash(&token), &core.limits)?;
     let opened = Op::SessionOpened { session: id, principal, features, token: hash(&token) };
     stored(core, cell.submit(vec![opened])).await?;
+    core.meters.sessions_opened.one();
     Ok(welcome(core, cell, 1, token, dialect, 0))
 }
 
@@ -301,7 +308,8 @@ fn welcome(
         accepted_at: now,
     };
     let heartbeat = beats.then(|| Mutex::new(Heartbeat::new(core.heartbeat_interval, now)));
-    (Link { core: core.clone(), session: cell, generation, dialect, heartbeat, from }, welcome)
+    let given = cell.lock().proto.stream.newest();
+    (Link { core: core.clone(), session: cell, generation, dialect, heartbeat, from, given }, welcome)
 }
 
 /// Reads requests until the connection is dropped. It ends by making the writer end, so that what was asked
@@ -401,6 +409,7 @@ fn nameless(fault: &FrameFault) -> Undecodable {
 
 fn refuse(link: &Link, refused: Undecodable) {
     let Undecodable { kind, request_id, trace_id, agent, error } = refused;
+    link.core.meters.refused(&error);
     tracing::debug!(session = %link.session.id, kind = kind.as_str(), "refused: {error}");
     let at = link.core.ambient.now();
     link.session.say(ServerMessage::Refused(Refused { kind, request_id, error, agent, trace_id, at }));

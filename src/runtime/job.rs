@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::accounts::Account;
+use super::accounts::{Account, Evicted};
 use super::session::SessionCell;
 use crate::agent::Stopper;
 use crate::proto::job::{Afterlife, CancelAnswer, Job, Past, Rejected, Step};
@@ -284,6 +284,7 @@ impl JobCell {
             && !live.job.status().is_terminal()
             && let Some(first) = live.job.tail().lighter(less)
         {
+            live.account.lost(Evicted::Shared, first - live.job.tail().first());
             live.job.trim(first);
             let ops = vec![Op::Trim { job: self.spec.id, first }];
             live.written.note(self.store.submit(Batch { epoch: self.store.epoch(), ops }), 0);
@@ -367,7 +368,11 @@ impl JobCell {
         if let Some(at) = live.job.ended_at().filter(|_| any) {
             ops.push(Op::JobEnded { job, status: live.job.status(), at });
         }
-        if let Some(first) = live.job.tail().overflow(self.limits.history_events, self.limits.history_bytes) {
+        let (tail, limits) = (live.job.tail(), &self.limits);
+        if let Some(first) = tail.overflow(limits.history_events, limits.history_bytes) {
+            let many = tail.last() + 1 - tail.first() > limits.history_events;
+            let why = if many { Evicted::Events } else { Evicted::Bytes };
+            live.account.lost(why, first - tail.first());
             live.job.trim(first);
             ops.push(Op::Trim { job, first });
         }

@@ -10,12 +10,14 @@ mod attempt;
 mod connection;
 mod inline;
 mod job;
+mod meters;
 mod operate;
 mod registry;
 mod requests;
 mod restore;
 mod session;
 mod sweep;
+mod tally;
 mod writer;
 
 use std::sync::Arc;
@@ -40,6 +42,7 @@ use crate::wire::session::Software;
 use crate::wire::time::Timestamp;
 use accounts::Accounts;
 use job::JobCell;
+use meters::Meters;
 use registry::Registry;
 
 /// What a runtime is made of.
@@ -86,6 +89,7 @@ struct Core {
     started_at: Timestamp,
     registry: Registry,
     accounts: Accounts,
+    meters: Meters,
     keys: Mutex<Keys>,
     cursors: CursorKey,
     software: Software,
@@ -141,6 +145,7 @@ impl Daemon {
             started_at,
             registry: Registry::default(),
             accounts: Accounts::default(),
+            meters: Meters::default(),
             keys: Mutex::new(Keys::default()),
             cursors,
             software,

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use super::job::JobCell;
-use super::registry::Registry;
 use super::session::SessionCell;
+use super::tally::Tally;
 use super::{Core, Daemon};
 use crate::auth::{Caller, Unauthenticated};
 use crate::proto::authority;
@@ -14,7 +14,7 @@ use crate::proto::listing::{Listed, Query};
 use crate::store::Unreadable;
 use crate::wire::api::{
     Answer, Ask, CancelRecorded, DaemonStatus, FollowedJob, JobDetail, JobPage, JobRow, LimitList, LimitRow,
-    Page, Refusal, SessionCounts, SessionDetail, SessionPage, SessionSummary, StoreStatus,
+    Page, Refusal, SessionDetail, SessionPage, SessionSummary, StoreStatus,
 };
 use crate::wire::error::{ErrorBody, ErrorCode};
 use crate::wire::id::{JobId, SessionId};
@@ -57,23 +57,18 @@ impl Daemon {
     fn status(&self) -> DaemonStatus {
         let core = &self.core;
         let not_ready_because = self.ready().err();
+        let Tally { connections, sessions, jobs, .. } = Tally::of(core);
         DaemonStatus {
             version: core.software.version.clone(),
             started_at: core.started_at,
             uptime_sec: core.ambient.now().since(core.started_at).as_secs(),
             ready: not_ready_because.is_none(),
             not_ready_because,
-            connections: core.connections.len() as u64,
-            sessions: session_counts(&core.registry),
-            jobs: core.registry.job_counts(),
+            connections,
+            sessions,
+            jobs,
         }
     }
-}
-
-fn session_counts(registry: &Registry) -> SessionCounts {
-    let sessions = registry.sessions();
-    let connected = sessions.iter().filter(|cell| cell.lock().proto.connected()).count();
-    SessionCounts { open: sessions.len() as u64, connected: connected as u64 }
 }
 
 fn no_such_session() -> Refusal {
@@ -193,6 +188,7 @@ async fn job(core: &Core, id: JobId) -> Result<JobDetail, Refusal> {
         first_event_seq: tail.first(),
         history_bytes: tail.weight(),
         input_bytes: spec.order.input.get().len() as u64,
+        attempts: stored.attempts,
         max_runtime_sec: spec.order.max_runtime_sec,
         lease: spec.order.lease.clone(),
         lease_constraints: spec.order.constraints.clone(),
@@ -244,50 +240,10 @@ fn store(core: &Core) -> StoreStatus {
 }
 
 fn limits(core: &Core) -> LimitList {
-    let usage = usage(core);
+    let tally = Tally::of(core);
     let row = |((name, value), (_, default))| {
-        let used = usage.iter().find(|(counted, _)| *counted == name).map(|(_, used)| *used);
+        let used = tally.used.iter().find(|(counted, _)| *counted == name).map(|(_, used)| *used);
         LimitRow { name: str::to_owned(name), unit: unit(name).into(), value, default, used }
     };
     LimitList { limits: core.limits.values().zip(Limits::default().values()).map(row).collect() }
-}
-
-/// What is used of the limits that are counted; of what each session, job or principal has, the most.
-fn usage(core: &Core) -> Vec<(&'static str, u64)> {
-    let counts = core.registry.job_counts();
-    let (sessions_of_one, jobs_of_one) = core.registry.most_of_one();
-    let (mut attached, mut replies, mut events, mut bytes) = (0, 0, 0, 0);
-    for cell in core.registry.sessions() {
-        let inner = cell.lock();
-        let stream = &inner.proto.stream;
-        attached = attached.max(stream.followed_count());
-        replies = replies.max(inner.pending());
-        events = events.max(stream.newest() - stream.released());
-        bytes = bytes.max(stream.bytes());
-    }
-    let (mut history_events, mut history_bytes) = (0, 0);
-    for cell in core.registry.live_jobs() {
-        let (kept, weight) = cell.tail(|tail| (tail.last() + 1 - tail.first(), tail.weight()));
-        history_events = history_events.max(kept);
-        history_bytes = history_bytes.max(weight);
-    }
-    let health = core.store.health();
-    vec![
-        ("connections", core.connections.len() as u64),
-        ("sessions_per_principal", sessions_of_one as u64),
-        ("jobs_per_principal", jobs_of_one as u64),
-        ("jobs_running", counts.pending + counts.running),
-        ("attachments_per_session", attached as u64),
-        ("replies_pending", replies as u64),
-        ("session_buffer_events", events),
-        ("session_buffer_bytes", bytes as u64),
-        ("history_events", history_events),
-        ("history_bytes", history_bytes),
-        ("bytes_per_principal", core.accounts.heaviest().map_or(0, |(_, bytes)| bytes)),
-        ("store_bytes", health.used_bytes),
-        ("store_queue_bytes", health.queue_bytes),
-        ("store_hot_bytes", health.hot_bytes),
-        ("finished_jobs", counts.finished),
-        ("idempotency_keys", core.keys.lock().len() as u64),
-    ]
 }

@@ -242,6 +242,7 @@ fn begin(
     inner.reply(accepted(&cell, request_id, ticket));
     drop(inner);
     session.wake();
+    core.meters.jobs_accepted.one();
     tracing::info!(job = %id, agent = %cell.spec.agent, principal = %session.principal, "job accepted");
     core.attempts.spawn(attempt::run(core.clone(), cell, host));
     Ok(None)

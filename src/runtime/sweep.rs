@@ -4,6 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::Core;
+use super::meters::Swept;
 use super::registry::Finished;
 use crate::proto::session::TokenHash;
 use crate::store::{Batch, Full, Op};
@@ -39,6 +40,7 @@ fn sessions(core: &Arc<Core>, now: Timestamp) {
         core.registry.close(&cell, &tokens);
         cell.retire();
         cell.submit(vec![Op::RemoveSession(cell.id)]);
+        core.meters.sessions_expired.one();
         tracing::info!(session = %cell.id, principal = %cell.principal, "session expired");
     }
 }
@@ -50,6 +52,8 @@ fn jobs(core: &Core, now: Timestamp) {
         let old = now.since(oldest.at);
         old >= age || (count > core.limits.finished_jobs && old >= window)
     }) {
+        let old = now.since(gone.at) >= age;
+        core.meters.swept(if old { Swept::Age } else { Swept::Count }, 1);
         forget(core, &gone);
     }
     // Count and age wait for the resume window; only bytes do not (§6.5).
@@ -71,6 +75,7 @@ fn relieve(core: &Core, principal: &Principal, excess: u64) {
     let gone = core.registry.forget_of(principal, excess);
     let freed: u64 = gone.iter().map(|finished| finished.weight).sum();
     gone.iter().for_each(|finished| forget(core, finished));
+    core.meters.swept(Swept::Bytes, gone.len());
     let mut left = excess.saturating_sub(freed);
     let mut trimmed = 0;
     for cell in core.registry.live_of(principal) {

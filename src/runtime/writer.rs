@@ -143,9 +143,7 @@ impl Cursor<'_> {
                 let newest = replies.iter().map(|reply| reply.ticket).fold(ticket, Ord::max);
                 link.core.store.applied(newest).await.map_err(|_| CloseReason::GoingAway)?;
                 self.replies(outbox, replies).await?;
-                for extent in extents {
-                    self.extent(outbox, extent).await?;
-                }
+                self.extents(outbox, extents).await?;
                 self.spoke();
                 Ok(())
             }
@@ -179,6 +177,23 @@ impl Cursor<'_> {
             outbox.feed(self.link.dialect.message(&head, &message)).await?;
         }
         Ok(())
+    }
+
+    async fn extents<W: FrameWriter>(
+        &mut self,
+        outbox: &mut Outbox<W>,
+        extents: Vec<Extent>,
+    ) -> Result<(), CloseReason> {
+        let (from, link) = (self.sent, self.link);
+        let mut written = Ok(());
+        for extent in extents {
+            written = self.extent(outbox, extent).await;
+            if written.is_err() {
+                break;
+            }
+        }
+        link.core.meters.delivered(from, self.sent, link.given);
+        written
     }
 
     async fn extent<W: FrameWriter>(

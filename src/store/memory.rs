@@ -7,8 +7,8 @@ use futures_util::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 
 use super::{
-    Answer, Batch, Epoch, Fenced, FinishedRow, Full, JobRow, Op, Restored, SessionRow, Store, StoreHealth,
-    StoreKind, Ticket, Unreadable, first_of, number,
+    Answer, Batch, Commits, Epoch, Fenced, FinishedRow, Full, JobRow, Op, Restored, SessionRow, Store,
+    StoreHealth, StoreKind, Ticket, Unreadable, first_of, number,
 };
 use crate::proto::idempotency::Keyed;
 use crate::proto::listing::{Listed, Query, listed};
@@ -121,6 +121,7 @@ impl Store for MemoryStore {
             queue_bytes: 0,
             hot_bytes: 0,
             failing: false,
+            commits: Commits::default(),
         }
     }
 

@@ -20,6 +20,7 @@ use crate::proto::record::{Record, Tail};
 use crate::proto::session::TokenHash;
 use crate::proto::stream::{Attachment, Extent, Numbers, Piece};
 use crate::proto::submit::Spec;
+use crate::telemetry::metrics::{Count, Histogram};
 use crate::wire::feature::FeatureSet;
 use crate::wire::id::{JobId, SessionId};
 use crate::wire::job::JobStatus;
@@ -267,8 +268,28 @@ pub struct Restored {
     pub finished: Vec<FinishedRow>,
 }
 
+/// How a store makes things durable.
+#[derive(Debug, Clone)]
+pub struct Commits {
+    /// How long each took, in seconds.
+    pub seconds: Histogram,
+    /// Batches in each.
+    pub batches: Histogram,
+    /// Attempts that failed.
+    pub failed: Arc<Count>,
+}
+
+impl Default for Commits {
+    fn default() -> Self {
+        // From 0.1 ms to 3.3 s, and from 1 to as many as one transaction takes.
+        let seconds = (0..16).map(|n| 0.000_1 * f64::from(1_u32 << n));
+        let batches = (0..7).map(|n| f64::from(4_u32.pow(n)));
+        Commits { seconds: Histogram::new(seconds), batches: Histogram::new(batches), failed: Arc::default() }
+    }
+}
+
 /// How a store is, for those who look after it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct StoreHealth {
     /// What sort of store it is.
     pub kind: StoreKind,
@@ -292,6 +313,8 @@ pub struct StoreHealth {
     pub hot_bytes: u64,
     /// Whether the last attempt to write failed.
     pub failing: bool,
+    /// What it has committed since it was opened; nothing where every batch is applied at once.
+    pub commits: Commits,
 }
 
 /// Where everything is recorded.

@@ -1,4 +1,8 @@
-//! The daemon's log: what is logged, in which form. It goes to stderr; stdout belongs to protocols and results.
+//! What is told of the daemon to those who look after it: its log, which goes to stderr because stdout belongs to
+//! protocols and results, and its numbers.
+
+pub mod metrics;
+pub mod process;
 
 use std::fmt;
 use std::io::IsTerminal;

@@ -255,6 +255,8 @@ pub struct JobDetail {
     pub history_bytes: u64,
     /// What its input weighs, in bytes.
     pub input_bytes: u64,
+    /// How many attempts have begun.
+    pub attempts: u32,
     /// The longest time that it may take, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_runtime_sec: Option<u64>,

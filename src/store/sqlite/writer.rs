@@ -5,7 +5,7 @@ use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use rusqlite::{Connection, TransactionBehavior};
@@ -15,7 +15,7 @@ use super::SqliteOptions;
 use super::apply::{self, AtHand, Hands};
 use super::hot::Hot;
 use crate::proto::stream::Piece;
-use crate::store::{Batch, Epoch, Fenced, Full, Op, StoreHealth, StoreKind, Ticket};
+use crate::store::{Batch, Commits, Epoch, Fenced, Full, Op, StoreHealth, StoreKind, Ticket};
 
 /// Batches in one transaction, at most.
 const GROUP_BATCHES: usize = 4_096;
@@ -46,6 +46,7 @@ pub(super) struct Shared {
     progress: watch::Sender<()>,
     used: AtomicU64,
     free: AtomicU64,
+    commits: Commits,
     failing: Mutex<Option<Arc<str>>>,
     fenced: OnceLock<Epoch>,
     pub(super) hot: Hot,
@@ -65,6 +66,7 @@ impl Shared {
             progress: watch::Sender::new(()),
             used: AtomicU64::new(space.used),
             free: AtomicU64::new(space.free),
+            commits: Commits::default(),
             failing: Mutex::new(None),
             fenced: OnceLock::new(),
             hot: Hot::new(options.hot_bytes),
@@ -147,6 +149,7 @@ impl Shared {
             queue_bytes: queue.bytes,
             hot_bytes: self.hot.bytes(),
             failing: self.failing.lock().is_some(),
+            commits: self.commits.clone(),
         }
     }
 
@@ -190,7 +193,7 @@ impl Shared {
         Some(queue.batches.drain(..count).collect())
     }
 
-    fn wrote(&self, group: Vec<(Batch, u64)>, space: Space) {
+    fn wrote(&self, group: Vec<(Batch, u64)>, space: Space, took: Duration) {
         self.used.store(space.used, Ordering::Relaxed);
         self.free.store(space.free, Ordering::Relaxed);
         if self.failing.lock().take().is_some() {
@@ -199,6 +202,8 @@ impl Shared {
         if group.is_empty() {
             return;
         }
+        self.commits.seconds.observe(took.as_secs_f64());
+        self.commits.batches.observe(f64::from(u32::try_from(group.len()).unwrap_or(u32::MAX)));
         self.queue.lock().bytes -= group.iter().map(|(_, weight)| weight).sum::<u64>();
         self.applied.fetch_add(group.len() as u64, Ordering::Release);
         self.progress.send_replace(());
@@ -212,7 +217,7 @@ impl Shared {
         let mut queue = self.queue.lock();
         if !queue.stopping {
             // Batches that come wake it too, and change nothing.
-            let until = std::time::Instant::now() + *pause;
+            let until = Instant::now() + *pause;
             while !queue.stopping && !self.wake.wait_until(&mut queue, until).timed_out() {}
             *pause = LONGEST_PAUSE.min(*pause * 2);
             return true;
@@ -303,10 +308,11 @@ fn write_all(shared: &Shared, db: &mut Connection) -> bool {
         loop {
             #[cfg(test)]
             limit_pages(shared, db);
+            let began = Instant::now();
             match write(db, &mut at_hand, shared.epoch, &group) {
                 Ok((space, more)) => {
                     leftover = more;
-                    shared.wrote(group, space);
+                    shared.wrote(group, space, began.elapsed());
                     break;
                 }
                 Err(Obstacle::Fenced(newest)) => {
@@ -316,6 +322,7 @@ fn write_all(shared: &Shared, db: &mut Connection) -> bool {
                 }
                 Err(Obstacle::Sqlite(error)) => {
                     at_hand = AtHand::default();
+                    shared.commits.failed.one();
                     if !shared.failed(&error, &mut pause) {
                         tracing::error!(batches = group.len(), "the store ends with batches unwritten");
                         return false;

@@ -1,0 +1,95 @@
+//! `/metrics`: who may read it, and what the listener itself counts.
+
+use std::net::IpAddr;
+
+use hyper::header::{self, HeaderMap};
+
+use crate::config::MetricsAccess;
+use crate::telemetry::metrics::{Count, Counts, Page};
+
+/// Headers that a proxy adds to what it passes on.
+const OF_PROXIES: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
+
+/// What is needed to read `/metrics`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Needs {
+    /// Nothing.
+    Nothing,
+    /// A token with the role.
+    Token,
+    /// It is not there for anybody.
+    NotThere,
+}
+
+/// What a request from `peer` needs.
+pub(super) fn needs(access: MetricsAccess, peer: IpAddr, headers: &HeaderMap) -> Needs {
+    // What a proxy passes on comes from somewhere else; and who shows a token wants it looked at.
+    let passed_on = OF_PROXIES.iter().any(|name| headers.contains_key(*name));
+    let local = peer.is_loopback() && !passed_on && !headers.contains_key(header::AUTHORIZATION);
+    match access {
+        MetricsAccess::Open => Needs::Nothing,
+        MetricsAccess::Local if local => Needs::Nothing,
+        MetricsAccess::Local | MetricsAccess::Token => Needs::Token,
+        MetricsAccess::Off => Needs::NotThere,
+    }
+}
+
+/// What the listener counts.
+#[derive(Debug)]
+pub(super) struct Meters {
+    /// Requests by what they were for.
+    pub(super) requests: Counts,
+    /// Sockets and WebSockets that were one too many.
+    pub(super) refused: Count,
+}
+
+impl Default for Meters {
+    fn default() -> Self {
+        let requests = Counts::by(&["arcp", "api", "metrics", "readyz", "other"]);
+        Meters { requests, refused: Count::default() }
+    }
+}
+
+impl Meters {
+    /// Puts it on the page; `sockets` are those that are open.
+    pub(super) fn measure(&self, page: &mut Page, sockets: usize) {
+        page.gauge("arcpd_http_sockets", "Sockets that the listener has open", sockets as u64);
+        let help =
+            "Requests to the listener; arcp: offers of a WebSocket, other: healthz and what is not there";
+        page.counts("arcpd_http_requests", help, "endpoint", self.requests.get());
+        let help = "Sockets and WebSockets that were refused because there were as many as may be";
+        page.count("arcpd_http_connections_refused", help, self.refused.get());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_reads_from_afar_without_a_token_unless_that_is_configured() {
+        let needs = |access, peer: &str, named: &[&'static str]| {
+            let headers = named.iter().map(|name| {
+                (hyper::header::HeaderName::from_static(name), hyper::header::HeaderValue::from_static("x"))
+            });
+            needs(access, peer.parse().unwrap(), &headers.collect())
+        };
+        for (peer, headers, local) in [
+            ("127.0.0.1", &[][..], true),
+            ("127.9.9.9", &["accept"], true),
+            ("::1", &[], true),
+            ("127.0.0.1", &["x-forwarded-for"], false),
+            ("127.0.0.1", &["forwarded"], false),
+            ("127.0.0.1", &["via"], false),
+            ("127.0.0.1", &["authorization"], false),
+            ("10.0.0.1", &[], false),
+            ("2001:db8::1", &[], false),
+        ] {
+            let expected = if local { Needs::Nothing } else { Needs::Token };
+            assert_eq!(needs(MetricsAccess::Local, peer, headers), expected, "{peer} {headers:?}");
+            assert_eq!(needs(MetricsAccess::Token, peer, headers), Needs::Token);
+            assert_eq!(needs(MetricsAccess::Open, peer, headers), Needs::Nothing);
+            assert_eq!(needs(MetricsAccess::Off, peer, headers), Needs::NotThere);
+        }
+    }
+}
