@@ -246,13 +246,19 @@ impl Peer {
         frame
     }
 
+    /// The next frame, which has to be numbered and of this job.
+    pub async fn numbered_of(&mut self, job: &str) -> Value {
+        let frame = self.numbered().await;
+        assert_eq!(frame["job_id"], job, "{frame}");
+        assert_eq!(frame["payload"]["job_id"], job, "{frame}");
+        frame
+    }
+
     /// The numbered frames up to the end of this job. All have to be of it.
     pub async fn until_end(&mut self, job: &str) -> Vec<Value> {
         let mut frames = Vec::new();
         loop {
-            let frame = self.numbered().await;
-            assert_eq!(frame["job_id"], job, "{frame}");
-            assert_eq!(frame["payload"]["job_id"], job, "{frame}");
+            let frame = self.numbered_of(job).await;
             let over = frame["type"] != "job.event";
             frames.push(frame);
             if over {
