@@ -377,9 +377,26 @@ async fn finished_age_sec() {
     let mut alice = world.alice().await;
     let job = alice.submit(json!({ "agent": "echo" })).await;
     alice.end_of(&job).await;
+    alice.send("session.ack", json!({ "last_processed_seq": 1 }));
     pass(4_000).await;
     alice.ask("job.subscribe", json!({ "job_id": job }), "job.subscribed").await;
     pass(2_000).await;
+    alice.ask_in_vain("job.subscribe", json!({ "job_id": job }), "JOB_NOT_FOUND").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_session_has_not_acknowledged_does_not_go_by_age() {
+    let world = World::built(|b| {
+        b.limits(Limits { finished_age_sec: 5, ..Limits::default() }).resume_window(Duration::from_secs(1))
+    });
+    let mut alice = world.alice().await;
+    let job = alice.submit(json!({ "agent": "echo" })).await;
+    let end = alice.end_of(&job).await;
+    pass(60_000).await;
+    let mut alice = Peer::resumed(world.runtime.connect(), &alice.token.clone().unwrap(), 0).await;
+    assert_eq!(alice.end_of(&job).await, end);
+    alice.send("session.ack", json!({ "last_processed_seq": 1 }));
+    pass(10_000).await;
     alice.ask_in_vain("job.subscribe", json!({ "job_id": job }), "JOB_NOT_FOUND").await;
 }
 

@@ -219,6 +219,11 @@ impl Registry {
         live
     }
 
+    /// Keeps finished jobs whose age is over: it begins anew.
+    pub(super) fn keep_on(&self, jobs: Vec<Finished>, now: Timestamp) {
+        self.jobs.lock().finished.extend(jobs.into_iter().map(|job| Finished { at: now, ..job }));
+    }
+
     /// Takes the oldest finished job out if `gone` says so of it and of how many there are.
     pub(super) fn forget_finished(&self, gone: impl Fn(&Finished, usize) -> bool) -> Option<Finished> {
         let mut jobs = self.jobs.lock();

@@ -1,5 +1,7 @@
 //! What goes with time: sessions past their window, finished jobs past their age, keys past theirs.
 
+use std::collections::HashSet;
+use std::iter;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -8,6 +10,7 @@ use super::meters::Swept;
 use super::registry::Finished;
 use crate::proto::session::TokenHash;
 use crate::store::{Batch, Full, Op};
+use crate::wire::id::JobId;
 use crate::wire::principal::Principal;
 use crate::wire::time::Timestamp;
 
@@ -48,12 +51,20 @@ fn sessions(core: &Arc<Core>, now: Timestamp) {
 fn jobs(core: &Core, now: Timestamp) {
     let window = core.resume_window;
     let age = Duration::from_secs(core.limits.finished_age_sec).max(window);
-    while let Some(gone) = core.registry.forget_finished(|oldest, count| {
-        let old = now.since(oldest.at);
-        old >= age || (count > core.limits.finished_jobs && old >= window)
-    }) {
-        let old = now.since(gone.at) >= age;
-        core.meters.swept(if old { Swept::Age } else { Swept::Count }, 1);
+    let old: Vec<Finished> =
+        iter::from_fn(|| core.registry.forget_finished(|oldest, _| now.since(oldest.at) >= age)).collect();
+    if !old.is_empty() {
+        let needed = needed(core);
+        let (stay, gone): (Vec<_>, Vec<_>) = old.into_iter().partition(|job| needed.contains(&job.job));
+        core.meters.swept(Swept::Age, gone.len());
+        gone.iter().for_each(|job| forget(core, job));
+        core.registry.keep_on(stay, now);
+    }
+    while let Some(gone) = core
+        .registry
+        .forget_finished(|oldest, count| count > core.limits.finished_jobs && now.since(oldest.at) >= window)
+    {
+        core.meters.swept(Swept::Count, 1);
         forget(core, &gone);
     }
     // Count and age wait for the resume window; only bytes do not (§6.5).
@@ -68,6 +79,11 @@ fn jobs(core: &Core, now: Timestamp) {
         relieve(core, &principal, excess.min(weight));
     }
     core.accounts.tidy();
+}
+
+/// The jobs that a session may still ask for. What was not acknowledged goes by count and bytes, never by age (§6.5).
+fn needed(core: &Core) -> HashSet<JobId> {
+    core.registry.sessions().iter().flat_map(|cell| cell.lock().proto.stream.jobs()).collect()
 }
 
 /// Makes one principal's jobs weigh so much less: finished ones go first, then the oldest events of running ones.
