@@ -4,6 +4,7 @@
 
 mod daemon;
 mod jobs;
+mod operators;
 mod outside;
 mod stdio;
 mod store;

@@ -87,7 +87,7 @@ impl Connection {
             .map_err(|error| Failure::Connect { hint: self.hint(&error), error })
     }
 
-    fn token(&self) -> Result<Token, Failure> {
+    pub(super) fn token(&self) -> Result<Token, Failure> {
         if let Some(path) = &self.token_file {
             let text = std::fs::read_to_string(path)
                 .map_err(|error| Failure::File { what: path.display().to_string(), error })?;

@@ -5,6 +5,7 @@ use std::process::{ExitCode, Termination};
 use super::bench::BenchError;
 use super::connect::Interrupt;
 use super::daemon::StartError;
+use super::operator::NoAnswer;
 use super::stdio::StdioError;
 use crate::client::{CollectError, ConnectError, Cut, Outcome, RequestError};
 use crate::transport::websocket as transport;
@@ -154,6 +155,8 @@ pub(super) enum Failure {
     Request(#[from] RequestError),
     #[error("{0}")]
     Collect(#[from] CollectError),
+    #[error("{0}")]
+    NoAnswer(Box<NoAnswer>),
     #[error("cannot use {what}: {error}")]
     File { what: String, error: std::io::Error },
     #[error("cannot write the output: {0}")]
@@ -188,6 +191,8 @@ impl Failure {
         | Failure::Collect(CollectError::Cut(Cut::Refused(body))) = self
         {
             body
+        } else if let Failure::NoAnswer(no_answer) = self {
+            return no_answer.refusal();
         } else {
             return None;
         };
@@ -200,6 +205,7 @@ impl Failure {
             Failure::Connect { error, .. } => error.into(),
             Failure::Request(error) => error.into(),
             Failure::Collect(error) => error.into(),
+            Failure::NoAnswer(no_answer) => no_answer.exit(),
             Failure::Start(error) | Failure::Stdio(StdioError::Start(error)) => error.exit(),
             Failure::Stdio(StdioError::Cut(_)) => Exit::Cut,
             Failure::Stdio(StdioError::Connect(transport::ConnectError::Url { .. })) => Exit::Usage,

@@ -13,9 +13,12 @@ pub mod daemon;
 pub mod demo;
 pub mod exit;
 pub mod jobs;
+mod operator;
 pub mod render;
 pub mod result;
 pub mod serve;
+pub mod sessions;
+pub mod status;
 pub mod stdio;
 pub mod submit;
 pub mod watch;
@@ -73,6 +76,12 @@ pub enum Command {
     /// Write a job's result
     #[command(after_help = exit::HELP)]
     Result(result::ResultArgs),
+    /// List sessions, as an operator
+    #[command(after_help = exit::HELP)]
+    Sessions(sessions::SessionsArgs),
+    /// Show how the daemon is, as an operator
+    #[command(after_help = exit::HELP)]
+    Status(status::StatusArgs),
     /// Measure how fast a daemon is
     Bench(Box<bench::BenchArgs>),
     /// Write shell completions
@@ -87,7 +96,9 @@ impl Command {
             | Command::Watch(_)
             | Command::Jobs(_)
             | Command::Cancel(_)
-            | Command::Result(_) => true,
+            | Command::Result(_)
+            | Command::Sessions(_)
+            | Command::Status(_) => true,
             Command::Stdio(args) => args.is_bridge(),
             Command::Demo(_)
             | Command::Serve(_)
@@ -146,6 +157,8 @@ async fn dispatch(command: Command, context: &mut Context) -> Result<Exit, Failu
         Command::Jobs(args) => Box::pin(jobs::run(args, context)).await,
         Command::Cancel(args) => Box::pin(cancel::run(args, context)).await,
         Command::Result(args) => Box::pin(result::run(args, context)).await,
+        Command::Sessions(args) => Box::pin(sessions::run(args, context)).await,
+        Command::Status(args) => Box::pin(status::run(args, context)).await,
         Command::Bench(args) => {
             let (out, err) = context.terminal.writers();
             Ok(Box::pin(bench::run(&args, out, err)).await.map(|()| Exit::Success)?)

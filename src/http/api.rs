@@ -16,6 +16,7 @@ use crate::wire::error::{ErrorBody, ErrorCode};
 use crate::wire::id::{JobId, SessionId};
 use crate::wire::job::JobStatus;
 use crate::wire::session::{JobFilter, ListJobs, StatusFilter, Token};
+use crate::wire::time::Timestamp;
 
 /// Largest body of a request to `/api`, in bytes.
 pub const API_BODY_BYTES: usize = 8 * 1024;
@@ -152,7 +153,7 @@ impl Query {
     }
 
     fn jobs(&self) -> Result<Ask, Refusal> {
-        self.only(&["limit", "cursor", "status", "principal", "agent"])?;
+        self.only(&["limit", "cursor", "status", "principal", "agent", "created_after", "created_before"])?;
         let Page { limit, cursor } = self.page()?;
         let wrong = |name: &str, error: &dyn std::fmt::Display| Refusal::invalid(format!("{name}: {error}"));
         let statuses: Vec<JobStatus> = self
@@ -166,7 +167,12 @@ impl Query {
             .map(|text| text.parse().map_err(|e| wrong("principal", &e)))
             .transpose()?;
         let status = (!statuses.is_empty()).then_some(StatusFilter(statuses));
-        let filter = Some(JobFilter { status, agent, ..JobFilter::default() });
+        let instant = |name| {
+            let read = |text| Timestamp::parse(text).map_err(|e| wrong(name, &e));
+            self.one(name)?.map(read).transpose()
+        };
+        let (created_after, created_before) = (instant("created_after")?, instant("created_before")?);
+        let filter = Some(JobFilter { status, agent, created_after, created_before });
         Ok(Ask::Jobs { list: ListJobs { filter, limit, cursor }, principal })
     }
 }
@@ -226,11 +232,12 @@ mod tests {
         let filter = JobFilter {
             status: Some(StatusFilter(vec![JobStatus::Running, JobStatus::TimedOut])),
             agent: Some("echo@1".parse().unwrap()),
-            ..JobFilter::default()
+            created_after: Some(Timestamp::from_micros(0)),
+            created_before: None,
         };
         let list = ListJobs { filter: Some(filter), ..ListJobs::default() };
         let asked = Ask::Jobs { list, principal: Some("bob".parse().unwrap()) };
-        let uri = "/api/jobs?status=running&status=timed_out&agent=echo@1&principal=bob";
+        let uri = "/api/jobs?status=running&status=timed_out&agent=echo@1&principal=bob&created_after=1970-01-01T00:00:00Z";
         assert_eq!(routed("GET", uri, ""), Ok(asked));
     }
 
@@ -252,6 +259,7 @@ mod tests {
             ("GET", "/api/jobs?status=alive", "", 400, "status: expected pending, running"),
             ("GET", "/api/jobs?agent=Not%20One", "", 400, "agent: "),
             ("GET", "/api/jobs?principal=a%20b", "", 400, "principal: expected a name"),
+            ("GET", "/api/jobs?created_before=now", "", 400, "created_before: expected an instant"),
             ("GET", "/api/store?x=1", "", 400, "expected no parameters"),
             ("POST", &format!("/api/jobs/{job}/cancel"), "[]", 400, "the body: expected nothing or"),
             ("POST", &format!("/api/jobs/{job}/cancel"), r#"{"why":"x"}"#, 400, "unknown field"),

@@ -5,6 +5,7 @@
 //! either is a WebSocket or is closed.
 
 mod api;
+pub mod client;
 mod metrics;
 mod refusals;
 mod request;

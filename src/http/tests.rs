@@ -451,6 +451,14 @@ async fn tls_carries_the_same_and_a_stranger_is_told_what_is_missing() {
     assert_echo(&mut client, "{}").await;
     assert!(running.infos.recv().await.unwrap().tls);
 
+    let token = Token::new("op");
+    let operator = client::Operator { url: &url, token: &token, ca: Some(&cert) };
+    let answer: Result<CancelRecorded, _> =
+        operator.post("/jobs/job_00000000000000000000000007/cancel", vec![]).await;
+    assert_eq!(answer.unwrap().job_id, crate::wire::id::JobId::new(0, 7));
+    let answer: Result<CancelRecorded, _> = client::Operator { ca: None, ..operator }.get("/status").await;
+    assert!(matches!(answer.unwrap_err(), client::ApiError::Connect(_)), "its certificate is not trusted");
+
     let error = connect(&url, None, &limits).await.unwrap_err().to_string();
     let expected = "(a certificate of your own must be named as an extra CA file)";
     assert!(error.ends_with(expected) || error.starts_with("cannot load the trusted root"), "{error}");

@@ -99,11 +99,28 @@ pub async fn connect(
     limits: &Limits,
 ) -> Result<WebSocketTransport<ClientStream>, ConnectError> {
     let target = Target::parse(url)?;
-    let tls = if target.secure { Some(trust(extra_ca).await?) } else { None };
+    let tls = target.trust(extra_ca).await?;
+    within(&target, limits, Box::pin(open(&target, tls, limits))).await
+}
+
+/// Connects to the host of a `ws://` or `wss://` URL, and says nothing yet; trusts and gives up like [`connect`].
+///
+/// # Errors
+/// [`ConnectError`] when it cannot be reached.
+pub async fn dial(url: &str, extra_ca: Option<&Path>, limits: &Limits) -> Result<ClientStream, ConnectError> {
+    let target = Target::parse(url)?;
+    let tls = target.trust(extra_ca).await?;
+    within(&target, limits, Box::pin(reach(&target, tls))).await
+}
+
+async fn within<T>(
+    target: &Target,
+    limits: &Limits,
+    work: impl Future<Output = Result<T, ConnectError>>,
+) -> Result<T, ConnectError> {
     let ms = limits.hello_timeout_ms;
-    timeout(Duration::from_millis(ms), Box::pin(open(&target, tls, limits)))
-        .await
-        .unwrap_or_else(|_| Err(ConnectError::Timeout { address: target.address(), ms }))
+    let late = |_| Err(ConnectError::Timeout { address: target.address(), ms });
+    timeout(Duration::from_millis(ms), work).await.unwrap_or_else(late)
 }
 
 /// Whether [`connect`] can make sense of a URL.
@@ -130,6 +147,13 @@ async fn open(
     tls: Option<Arc<ClientConfig>>,
     limits: &Limits,
 ) -> Result<WebSocketTransport<ClientStream>, ConnectError> {
+    let stream = reach(target, tls).await?;
+    let socket = upgrade(target, stream, limits).await?;
+    Ok(WebSocketTransport::new(socket, limits))
+}
+
+/// The way to the host: TCP, and TLS where it is wanted.
+async fn reach(target: &Target, tls: Option<Arc<ClientConfig>>) -> Result<ClientStream, ConnectError> {
     let address = || target.address();
     let unreachable = |source| ConnectError::Unreachable { address: address(), source };
     let tcp = match &target.host {
@@ -139,15 +163,13 @@ async fn open(
     }
     .map_err(unreachable)?;
     tcp::tune(&tcp).map_err(unreachable)?;
-    let stream = match tls {
-        None => Either::Left(tcp),
+    match tls {
+        None => Ok(Either::Left(tcp)),
         Some(config) => {
             let secure = TlsConnector::from(config).connect(target.server_name()?, tcp).await;
-            Either::Right(Box::new(secure.map_err(|error| tls_error(address(), error))?))
+            Ok(Either::Right(Box::new(secure.map_err(|error| tls_error(address(), error))?)))
         }
-    };
-    let socket = upgrade(target, stream, limits).await?;
-    Ok(WebSocketTransport::new(socket, limits))
+    }
 }
 
 async fn upgrade(
@@ -209,6 +231,11 @@ impl Target {
 
     fn address(&self) -> String {
         format!("{}:{}", self.host, self.port)
+    }
+
+    /// What is trusted where the connection is secure.
+    async fn trust(&self, extra_ca: Option<&Path>) -> Result<Option<Arc<ClientConfig>>, ConnectError> {
+        if self.secure { trust(extra_ca).await.map(Some) } else { Ok(None) }
     }
 
     fn server_name(&self) -> Result<ServerName<'static>, ConnectError> {

@@ -29,7 +29,7 @@ use tokio::time::timeout;
 use super::{CloseNotice, CloseReason, Ended, FrameFault, FrameReader, FrameWriter, Received, Transport};
 use crate::wire::limits::Limits;
 
-pub use connect::{ClientStream, ConnectError, check_url, connect};
+pub use connect::{ClientStream, ConnectError, check_url, connect, dial};
 
 /// Bytes read at once, allocated for every connection.
 pub const READ_BUFFER_BYTES: usize = 8 * 1024;
