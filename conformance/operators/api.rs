@@ -219,6 +219,7 @@ async fn the_store_tells_what_it_is_and_holds() {
         max_bytes: 1 << 30,
         queue_bytes: 1 << 30,
         hot_bytes: 1 << 20,
+        reserve_bytes: 0,
     };
     let sqlite = Arc::new(SqliteStore::open(&path, options).unwrap());
     let door = Door::with(Limits::default(), |builder| builder.store(sqlite)).await;

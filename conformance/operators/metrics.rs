@@ -216,6 +216,7 @@ async fn commits_of_a_store_in_a_file_are_measured() {
         max_bytes: 1 << 30,
         queue_bytes: 1 << 30,
         hot_bytes: 1 << 20,
+        reserve_bytes: 0,
     };
     let sqlite: Arc<dyn Store> = Arc::new(SqliteStore::open(&dir.path().join("a.db"), options).unwrap());
     let door = Door::with(Limits::default(), |builder| builder.store(sqlite)).await;

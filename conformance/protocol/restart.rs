@@ -262,6 +262,7 @@ fn a_daemon_that_stops_and_starts_goes_on_with_what_may_begin_again() {
             max_bytes: u64::MAX,
             queue_bytes: u64::MAX,
             hot_bytes: 1 << 20,
+            reserve_bytes: 0,
         };
         Arc::new(SqliteStore::open(&dir.path().join("store.db"), options).unwrap())
     };

@@ -10,7 +10,9 @@ use arcpd::store::{Batch, Durability, Full, Op, Store, Ticket};
 use rusqlite::Connection;
 
 use crate::contract::{opened, run};
-use crate::world::{OPTIONS, World, accepted, append, file, job, open, query, restored, session, spec};
+use crate::world::{
+    OPTIONS, World, accepted, append, file, job, open, query, record, restored, session, spec,
+};
 
 /// Waits until something holds, for a minute.
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
@@ -119,6 +121,43 @@ async fn damage_is_found_after_an_unclean_end() {
 }
 
 #[tokio::test]
+async fn damage_in_records_is_found_while_the_daemon_works() {
+    let world = World::sqlite();
+    let path = file(world.dir.as_ref().unwrap().path());
+    let append = |pos| Op::Append { job: job(1), record: record(pos, None, 5_000) };
+    world.put(std::iter::once(accepted(spec(1))).chain((1..=400).map(append)).collect()).await;
+    let World { dir: _dir, store } = world;
+    drop(store);
+    let mut bytes = fs::read(&path).unwrap();
+    let from = bytes.len() / 2;
+    bytes[from..from + 40_000].fill(0x5a);
+    fs::write(&path, bytes).unwrap();
+    let store = open(&path);
+    assert_eq!(store.admits(), Ok(()), "after a clean end nobody looks");
+    drop(store);
+    Connection::open(&path).unwrap().execute("UPDATE meta SET clean = 0", []).unwrap();
+    let store = open(&path);
+    until("new work is refused", || store.admits().is_err()).await;
+    let why = store.admits().unwrap_err().to_string();
+    assert!(why.contains("damaged"), "{why}");
+    assert!(store.job(job(1)).await.unwrap().is_some(), "what can be read is read");
+    drop(store);
+    let store = open(&path);
+    until("it is found again", || store.admits().is_err()).await;
+}
+
+#[test]
+fn a_store_that_is_being_checked_can_be_closed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = file(dir.path());
+    for _ in 0..20 {
+        drop(open(&path));
+        assert!(!path.with_extension("db-wal").exists(), "one file is left");
+        Connection::open(&path).unwrap().execute("UPDATE meta SET clean = 0", []).unwrap();
+    }
+}
+
+#[tokio::test]
 async fn what_was_applied_survives_a_crash() {
     for durability in [Durability::Full, Durability::Process] {
         let (dir, copies) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -140,6 +179,35 @@ async fn what_was_applied_survives_a_crash() {
             assert_eq!(found.epoch().0, world.store.epoch().0 + 1);
         }
     }
+}
+
+#[tokio::test]
+async fn what_is_removed_goes_back_to_the_disk_while_batches_are_applied() {
+    let world = World::sqlite();
+    let path = file(world.dir.as_ref().unwrap().path());
+    let large = |n, pos| Op::Append { job: job(n), record: record(pos, None, 100_000) };
+    world.put(vec![accepted(spec(1)), accepted(spec(2))]).await;
+    for pos in 1..=400 {
+        world.put(vec![large(1, pos)]).await;
+    }
+    let length = || {
+        fs::metadata(&path).unwrap().len() + fs::metadata(format!("{}-wal", path.display())).unwrap().len()
+    };
+    assert!(length() > 40_000_000);
+    let mut removal = Some(Op::RemoveJob(job(1)));
+    let mut written = 0;
+    let shrinks = async {
+        // 16 MiB stay to be used again.
+        while fs::metadata(&path).unwrap().len() > 20_000_000 {
+            written += 1;
+            world.put(removal.take().into_iter().chain([append(2, written)]).collect()).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), shrinks).await.expect("the file does not shrink");
+    assert!(written > 1);
+    assert_eq!(world.positions(job(2), 0, written, usize::MAX).await, (1..=written).collect::<Vec<_>>());
+    let world = world.reopened();
+    assert_eq!(world.store.job(job(2)).await.unwrap().unwrap().tail.last(), written);
 }
 
 #[tokio::test]

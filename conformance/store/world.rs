@@ -25,6 +25,7 @@ pub(crate) const OPTIONS: SqliteOptions = SqliteOptions {
     max_bytes: u64::MAX,
     queue_bytes: u64::MAX,
     hot_bytes: 1 << 20,
+    reserve_bytes: 0,
 };
 
 /// One store, and how to open it again.

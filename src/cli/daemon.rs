@@ -192,6 +192,7 @@ fn store(config: &Config, endpoint: Option<Endpoint>) -> Result<Arc<dyn Store>, 
                 max_bytes: config.limits.store_bytes,
                 queue_bytes: config.limits.store_queue_bytes,
                 hot_bytes: config.limits.store_hot_bytes,
+                reserve_bytes: config.limits.store_reserve_bytes,
             };
             let store = SqliteStore::open(path, options)?;
             if let Some(Err(error)) = endpoint.map(|endpoint| store.announce(endpoint)) {

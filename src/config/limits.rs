@@ -65,6 +65,7 @@ const BOUNDS: &[(&str, RangeInclusive<u64>)] = &[
     ("store_bytes", FRAME_BYTES_MAX..=BYTES_MAX),
     ("store_queue_bytes", FRAME_BYTES_MAX..=PEER_BYTES_MAX),
     ("store_hot_bytes", 0..=BYTES_MAX),
+    ("store_reserve_bytes", 0..=BYTES_MAX),
     ("finished_jobs", 1..=COUNT_MAX),
     ("finished_age_sec", 1..=AGE_SEC_MAX),
     ("idempotency_key_chars", 1..=CHARS_MAX),

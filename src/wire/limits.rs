@@ -119,6 +119,9 @@ limits! {
     store_queue_bytes: u64 = 64 * 1024 * 1024,
     /// Bytes of the newest records that a store in a file keeps in memory; who lags further behind reads the file.
     store_hot_bytes: u64 = 64 * 1024 * 1024,
+    /// Bytes kept free on the disk by a store in a file, for the day on which the disk is full: what was begun is
+    /// finished in them, and new jobs are refused until they are free again.
+    store_reserve_bytes: u64 = 64 * 1024 * 1024,
     /// Finished jobs kept for listing, subscribing and idempotent replay.
     finished_jobs: usize = 10_000,
     /// Time that a finished job is kept, in seconds, if the count allows; never less than the resume window.

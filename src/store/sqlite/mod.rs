@@ -5,11 +5,13 @@
 //! trying, and has new work refused by [`Store::admits`].
 
 mod apply;
+mod check;
 mod hot;
 mod lock;
 mod read;
 mod rows;
 mod schema;
+mod space;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -31,10 +33,12 @@ use super::{
 use crate::proto::listing::{Listed, Query};
 use crate::proto::record::Record;
 use crate::wire::id::JobId;
+use check::Background;
 pub use lock::{Endpoint, Holder};
 use lock::{Note, create_directory, create_private, lock};
 use read::Readers;
-use writer::{Shared, Writer};
+use space::{Pages, Room};
+use writer::{NoReserve, Shared, Writer};
 
 /// How long one attempt waits for a lock that somebody else holds on the file.
 const BUSY: Duration = Duration::from_millis(250);
@@ -58,6 +62,9 @@ pub struct SqliteOptions {
     pub queue_bytes: u64,
     /// So many bytes of the newest records are kept in memory too.
     pub hot_bytes: u64,
+    /// Bytes that are kept free on the disk for the day when it is full. What was begun can be finished in them, and
+    /// what goes makes room.
+    pub reserve_bytes: u64,
 }
 
 /// A store that cannot be opened, and what to do about it.
@@ -122,6 +129,7 @@ pub struct SqliteStore {
     path: PathBuf,
     shared: Arc<Shared>,
     readers: Arc<Readers>,
+    background: Option<Background>,
     note: parking_lot::Mutex<Note>,
     done: parking_lot::Mutex<mpsc::Receiver<()>>,
 }
@@ -136,6 +144,7 @@ impl SqliteStore {
         create_directory(path).map_err(failed)?;
         let lock = lock(path)?;
         create_private(path).map_err(failed)?;
+        let mut room = Room::new(path, options.reserve_bytes).map_err(failed)?;
         let note = Note::write(path, &Holder { pid: std::process::id(), endpoint: None }).map_err(failed)?;
         let mut db = connect(path)?;
         schema::prepare(&mut db, path, schema::MIGRATIONS)?;
@@ -143,16 +152,20 @@ impl SqliteStore {
         configure(&db, options.durability).map_err(refuse)?;
         let (epoch, clean) = schema::begin(&mut db).map_err(refuse)?;
         if !clean {
-            schema::check(&db, path)?;
+            check::at_start(&db, path)?;
         }
-        let space = writer::space(&db).map_err(refuse)?;
+        let pages = Pages::of(&db).map_err(refuse)?;
         let readers = Arc::new(Readers::open(path).map_err(refuse)?);
-        let shared = Arc::new(Shared::new(epoch, options, space));
+        let shared = Arc::new(Shared::new(epoch, options, pages, clean));
+        if let Err(error) = room.keep_reserve() {
+            shared.refuse(&NoReserve(&error));
+        }
         let (done, waits) = mpsc::channel();
-        let writer = Writer { shared: shared.clone(), db, lock, done };
+        let writer = Writer { shared: shared.clone(), db, room, lock, done };
         std::thread::Builder::new().name("store".into()).spawn(|| writer.run()).map_err(failed)?;
+        let background = (!clean).then(|| Background::start(path, &shared)).transpose()?;
         let (note, done) = (parking_lot::Mutex::new(note), parking_lot::Mutex::new(waits));
-        Ok(SqliteStore { path: path.into(), shared, readers, note, done })
+        Ok(SqliteStore { path: path.into(), shared, readers, background, note, done })
     }
 
     /// Says beside the store where its daemon can be reached, until the store is closed; see [`Holder::of`].
@@ -167,6 +180,9 @@ impl SqliteStore {
 impl Drop for SqliteStore {
     fn drop(&mut self) {
         self.readers.close();
+        if let Some(background) = self.background.take() {
+            background.stop();
+        }
         self.shared.stop();
         if self.done.lock().recv_timeout(FLUSH) == Err(mpsc::RecvTimeoutError::Timeout) {
             tracing::error!("the store is still writing; what it was given last may be lost");
@@ -228,7 +244,8 @@ impl Store for SqliteStore {
 
     fn health(&self) -> StoreHealth {
         let size = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
-        let disk_bytes = size(&self.path) + size(&schema::beside(&self.path, "-wal"));
+        let beside = ["-wal", ".reserve"].map(|suffix| size(&schema::beside(&self.path, suffix)));
+        let disk_bytes = size(&self.path) + beside.iter().sum::<u64>();
         StoreHealth {
             kind: StoreKind::Sqlite,
             path: Some(self.path.clone()),

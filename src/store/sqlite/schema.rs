@@ -142,6 +142,8 @@ pub(super) fn prepare(db: &mut Connection, path: &Path, migrations: &[&str]) -> 
     }
     if tables == 0 {
         db.pragma_update(None, "page_size", PAGE_BYTES).map_err(failed)?;
+        // Before there are tables: later only a vacuum changes it.
+        db.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(failed)?;
     }
     db.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())).map_err(failed)?;
     if version == known {
@@ -199,13 +201,6 @@ pub(super) fn begin(db: &mut Connection) -> rusqlite::Result<(Epoch, bool)> {
     let epoch: i64 = tx.query_row(sql, [], |row| row.get(0))?;
     tx.commit()?;
     Ok((Epoch(epoch.cast_unsigned()), clean))
-}
-
-/// Reads every page of the file once.
-pub(super) fn check(db: &Connection, path: &Path) -> Result<(), OpenError> {
-    let said: String =
-        db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(|source| refuse(path, source))?;
-    if said == "ok" { Ok(()) } else { Err(OpenError::Corrupt { path: path.into(), why: said }) }
 }
 
 /// What an error of SQLite means to whoever opens the file.

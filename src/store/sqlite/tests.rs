@@ -37,6 +37,7 @@ async fn a_full_disk_refuses_new_work_acknowledges_nothing_and_recovers() {
         max_bytes: u64::MAX,
         queue_bytes: u64::MAX,
         hot_bytes: 1 << 20,
+        reserve_bytes: 0,
     };
     let store = SqliteStore::open(&dir.path().join("store.db"), options).unwrap();
     let submit = |ops| store.submit(Batch { epoch: store.epoch(), ops });
@@ -56,7 +57,8 @@ async fn a_full_disk_refuses_new_work_acknowledges_nothing_and_recovers() {
     assert!(acknowledged < tickets.len());
     let stored = store.job(job).await.unwrap().unwrap().tail.last();
     assert!(stored > acknowledged as u64, "what is acknowledged is stored");
-    assert_eq!(store.records(job, 0, 99, usize::MAX).await.unwrap().len() as u64, stored);
+    // Meanwhile more of what waits may have found room.
+    assert!(store.records(job, 0, 99, usize::MAX).await.unwrap().len() as u64 >= stored);
     store.shared.page_limit.store(u32::MAX.into(), Ordering::Relaxed);
     tokio::time::timeout(Duration::from_secs(60), store.applied(tickets[38])).await.unwrap().unwrap();
     assert_eq!(store.admits(), Ok(()));
@@ -71,6 +73,7 @@ async fn what_is_removed_makes_room_for_what_waits() {
         max_bytes: u64::MAX,
         queue_bytes: u64::MAX,
         hot_bytes: 1 << 20,
+        reserve_bytes: 0,
     };
     let store = SqliteStore::open(&dir.path().join("store.db"), options).unwrap();
     let submit = |ops| store.submit(Batch { epoch: store.epoch(), ops });
@@ -79,10 +82,69 @@ async fn what_is_removed_makes_room_for_what_waits() {
         .applied(submit(std::iter::once(accepted(old)).chain((1..=20).map(|pos| append(old, pos))).collect()))
         .await
         .unwrap();
-    // Applied before the room runs out: a removal in the same group as what does not fit could not make room for it.
     store.applied(submit(vec![Op::RemoveJob(old)])).await.unwrap();
     store.shared.page_limit.store(1, Ordering::Relaxed);
     let ticket = submit(std::iter::once(accepted(new)).chain((1..=15).map(|pos| append(new, pos))).collect());
     tokio::time::timeout(Duration::from_secs(60), store.applied(ticket)).await.unwrap().unwrap();
     assert_eq!(store.job(new).await.unwrap().unwrap().tail.last(), 15);
+}
+
+#[tokio::test]
+async fn a_removal_behind_what_does_not_fit_goes_ahead_in_the_reserve() {
+    const RESERVE: u64 = 3_000_000;
+    let dir = tempfile::tempdir().unwrap();
+    let options = SqliteOptions {
+        durability: Durability::Process,
+        max_bytes: u64::MAX,
+        queue_bytes: u64::MAX,
+        hot_bytes: 1 << 20,
+        reserve_bytes: RESERVE,
+    };
+    let path = dir.path().join("store.db");
+    let store = SqliteStore::open(&path, options).unwrap();
+    let submit = |ops| store.submit(Batch { epoch: store.epoch(), ops });
+    let (old, new) = (JobId::new(1, 1), JobId::new(2, 2));
+    let all = std::iter::once(accepted(old)).chain((1..=60).map(|pos| append(old, pos)));
+    store.applied(submit(all.collect())).await.unwrap();
+    let reserve = schema::beside(&path, ".reserve");
+    assert_eq!(std::fs::metadata(&reserve).unwrap().len(), RESERVE);
+    // The disk: what the file has now, and the reserve.
+    let pages = Pages::of(&connect(&path).unwrap()).unwrap().used() / 16_384;
+    store.shared.page_limit.store(pages + RESERVE / 16_384, Ordering::Relaxed);
+    // One batch, so certainly one transaction: more than fits, then the removal that makes room.
+    let first = std::iter::once(accepted(new)).chain((1..=20).map(|pos| append(new, pos)));
+    submit(first.chain([Op::RemoveJob(old)]).collect());
+    let ticket = submit((21..=30).map(|pos| append(new, pos)).collect());
+    tokio::time::timeout(Duration::from_secs(60), store.applied(ticket)).await.unwrap().unwrap();
+    assert_eq!(store.records(new, 0, 99, usize::MAX).await.unwrap().len(), 30);
+    assert!(store.job(old).await.unwrap().is_none());
+    // What the old job had goes back to the disk, so that there is room for a reserve, and for new work, again.
+    let admitted = async {
+        while store.admits().is_err() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), admitted).await.unwrap();
+    assert_eq!(std::fs::metadata(&reserve).unwrap().len(), RESERVE);
+}
+
+#[tokio::test]
+async fn without_a_reserve_new_work_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.db");
+    // No disk is that large.
+    let options = SqliteOptions {
+        durability: Durability::Process,
+        max_bytes: u64::MAX,
+        queue_bytes: u64::MAX,
+        hot_bytes: 1 << 20,
+        reserve_bytes: u64::MAX / 2,
+    };
+    let store = SqliteStore::open(&path, options).unwrap();
+    let why = store.admits().unwrap_err().to_string();
+    assert!(why.contains("reserve") && why.contains("free some"), "{why}");
+    let job = JobId::new(1, 1);
+    let ticket = store.submit(Batch { epoch: store.epoch(), ops: vec![accepted(job), append(job, 1)] });
+    store.applied(ticket).await.unwrap();
+    assert!(store.admits().is_err(), "what was begun goes on, and that is all");
 }

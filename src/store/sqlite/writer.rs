@@ -2,18 +2,19 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, InterruptHandle, TransactionBehavior};
 use tokio::sync::watch;
 
-use super::SqliteOptions;
 use super::apply::{self, AtHand, Hands};
 use super::hot::Hot;
+use super::space::{self, Pages, Room, Want};
+use super::{OpenError, SqliteOptions};
 use crate::proto::stream::Piece;
 use crate::store::{Batch, Commits, Epoch, Fenced, Full, Op, StoreHealth, StoreKind, Ticket};
 
@@ -23,6 +24,8 @@ const GROUP_BATCHES: usize = 4_096;
 const GROUP_BYTES: u64 = 8 * 1024 * 1024;
 /// The pause after the first failed attempt; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
+/// How often it is tried to have a reserve again that was given up.
+const RESERVE_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause between attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// What an operation weighs beside its payload, in bytes.
@@ -48,6 +51,11 @@ pub(super) struct Shared {
     free: AtomicU64,
     commits: Commits,
     failing: Mutex<Option<Arc<str>>>,
+    /// What a check that goes on can be ended with.
+    check: OnceLock<Arc<InterruptHandle>>,
+    damaged: OnceLock<Arc<str>>,
+    /// Whether the whole file is known to be sound; else the next start looks again.
+    whole: AtomicBool,
     fenced: OnceLock<Epoch>,
     pub(super) hot: Hot,
     #[cfg(test)]
@@ -55,7 +63,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(epoch: Epoch, options: SqliteOptions, space: Space) -> Self {
+    pub(super) fn new(epoch: Epoch, options: SqliteOptions, pages: Pages, whole: bool) -> Self {
         let queue = Queue { batches: VecDeque::new(), bytes: 0, last: Ticket::default(), stopping: false };
         Shared {
             epoch,
@@ -64,10 +72,13 @@ impl Shared {
             wake: Condvar::new(),
             applied: AtomicU64::new(0),
             progress: watch::Sender::new(()),
-            used: AtomicU64::new(space.used),
-            free: AtomicU64::new(space.free),
+            used: AtomicU64::new(pages.used()),
+            free: AtomicU64::new(pages.free()),
             commits: Commits::default(),
             failing: Mutex::new(None),
+            check: OnceLock::new(),
+            damaged: OnceLock::new(),
+            whole: AtomicBool::new(whole),
             fenced: OnceLock::new(),
             hot: Hot::new(options.hot_bytes),
             #[cfg(test)]
@@ -123,6 +134,9 @@ impl Shared {
         if let Some(newest) = self.fenced.get() {
             return Err(Full::Failing { why: Fenced { newest: *newest }.to_string().into() });
         }
+        if let Some(why) = self.damaged.get() {
+            return Err(Full::Failing { why: why.clone() });
+        }
         if let Some(why) = &*self.failing.lock() {
             return Err(Full::Failing { why: why.clone() });
         }
@@ -148,7 +162,7 @@ impl Shared {
             queue_batches: queue.last.0 - self.applied.load(Ordering::Acquire),
             queue_bytes: queue.bytes,
             hot_bytes: self.hot.bytes(),
-            failing: self.failing.lock().is_some(),
+            failing: self.failing.lock().is_some() || self.damaged.get().is_some(),
             commits: self.commits.clone(),
         }
     }
@@ -170,18 +184,19 @@ impl Shared {
         self.progress.send_replace(());
     }
 
-    /// Waits for something to do. None: nothing ever will be; an empty group: nothing waits, and there is leftover
-    /// work.
-    fn take(&self, leftover: bool) -> Option<Vec<(Batch, u64)>> {
+    /// Waits for something to do. None: nothing ever will be; an empty group: nothing came for so long.
+    fn take(&self, patience: Option<Duration>) -> Option<Vec<(Batch, u64)>> {
+        let until = patience.map(|patience| Instant::now() + patience);
         let mut queue = self.queue.lock();
         while queue.batches.is_empty() {
             if queue.stopping {
                 return None;
             }
-            if leftover {
-                return Some(Vec::new());
+            match until {
+                None => self.wake.wait(&mut queue),
+                Some(until) if self.wake.wait_until(&mut queue, until).timed_out() => return Some(Vec::new()),
+                Some(_) => {}
             }
-            self.wake.wait(&mut queue);
         }
         let mut bytes = 0;
         let fits = |(_, weight): &&(Batch, u64)| {
@@ -193,12 +208,19 @@ impl Shared {
         Some(queue.batches.drain(..count).collect())
     }
 
-    fn wrote(&self, group: Vec<(Batch, u64)>, space: Space, took: Duration) {
-        self.used.store(space.used, Ordering::Relaxed);
-        self.free.store(space.free, Ordering::Relaxed);
-        if self.failing.lock().take().is_some() {
-            tracing::info!("the store can write again");
-        }
+    /// Leaves a group its first half, if it has more than one batch; the others wait again, before all else. Says whether
+    /// it had.
+    fn put_half_back(&self, group: &mut Vec<(Batch, u64)>) -> bool {
+        let rest = group.split_off(group.len().div_ceil(2));
+        let any = !rest.is_empty();
+        let mut queue = self.queue.lock();
+        rest.into_iter().rev().for_each(|batch| queue.batches.push_front(batch));
+        any
+    }
+
+    fn wrote(&self, group: Vec<(Batch, u64)>, pages: Pages, took: Duration) {
+        self.used.store(pages.used(), Ordering::Relaxed);
+        self.free.store(pages.free(), Ordering::Relaxed);
         if group.is_empty() {
             return;
         }
@@ -209,11 +231,36 @@ impl Shared {
         self.progress.send_replace(());
     }
 
-    /// Notes that an attempt failed and waits for the next. Says whether there should be one.
-    fn failed(&self, error: &rusqlite::Error, pause: &mut Duration) -> bool {
-        if self.failing.lock().replace(error.to_string().into()).is_none() {
-            tracing::error!(%error, "the store cannot write; new work is refused until it can");
+    /// Has new work refused, and why.
+    pub(super) fn refuse(&self, why: &dyn std::fmt::Display) {
+        if self.failing.lock().replace(why.to_string().into()).is_none() {
+            tracing::error!(%why, "the store cannot write; new work is refused until it can");
         }
+    }
+
+    /// Has new work refused for good.
+    pub(super) fn damaged(&self, error: &OpenError) {
+        tracing::error!(%error, "no new work is taken any more");
+        self.damaged.get_or_init(|| "it is damaged; the log says what to do".into());
+    }
+
+    pub(super) fn found_whole(&self) {
+        self.whole.store(true, Ordering::Release);
+    }
+
+    /// Notes how a check that goes on is ended when it is in the way.
+    pub(super) fn checks(&self, interrupt: Arc<InterruptHandle>) {
+        self.check.get_or_init(|| interrupt);
+    }
+
+    fn recovered(&self) {
+        if self.failing.lock().take().is_some() {
+            tracing::info!("the store can write again");
+        }
+    }
+
+    /// Waits before the next attempt. Says whether there should be one.
+    fn pause(&self, pause: &mut Duration) -> bool {
         let mut queue = self.queue.lock();
         if !queue.stopping {
             // Batches that come wake it too, and change nothing.
@@ -272,16 +319,17 @@ impl From<rusqlite::Error> for Obstacle {
 pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     pub(super) db: Connection,
+    pub(super) room: Room,
     pub(super) lock: File,
     pub(super) done: mpsc::Sender<()>,
 }
 
 impl Writer {
     pub(super) fn run(self) {
-        let Writer { shared, mut db, lock, done } = self;
+        let Writer { shared, mut db, mut room, lock, done } = self;
         let end = End(&shared);
-        if write_all(&shared, &mut db) {
-            close(db);
+        if write_all(&shared, &mut db, &mut room) {
+            close(db, shared.whole.load(Ordering::Acquire));
         }
         drop(end);
         drop(lock);
@@ -300,19 +348,22 @@ impl Drop for End<'_> {
 }
 
 /// Writes until there is nothing more to write. Says whether everything is written.
-fn write_all(shared: &Shared, db: &mut Connection) -> bool {
+fn write_all(shared: &Shared, db: &mut Connection, room: &mut Room) -> bool {
     let mut at_hand = AtHand::default();
-    let mut leftover = true;
-    while let Some(group) = shared.take(leftover) {
+    let mut patience = Some(Duration::ZERO);
+    while let Some(mut group) = shared.take(patience) {
         let mut pause = FIRST_PAUSE;
         loop {
             #[cfg(test)]
-            limit_pages(shared, db);
+            limit_pages(shared, db, room);
             let began = Instant::now();
-            match write(db, &mut at_hand, shared.epoch, &group) {
-                Ok((space, more)) => {
-                    leftover = more;
-                    shared.wrote(group, space, began.elapsed());
+            match write(db, &mut at_hand, shared.epoch, &group, room.want()) {
+                Ok(wrote) => {
+                    if room.want() == Want::Spare {
+                        shared.recovered();
+                    }
+                    shared.wrote(group, wrote.pages, began.elapsed());
+                    patience = settle(shared, db, room, &wrote);
                     break;
                 }
                 Err(Obstacle::Fenced(newest)) => {
@@ -323,12 +374,21 @@ fn write_all(shared: &Shared, db: &mut Connection) -> bool {
                 Err(Obstacle::Sqlite(error)) => {
                     at_hand = AtHand::default();
                     shared.commits.failed.one();
-                    if !shared.failed(&error, &mut pause) {
+                    shared.refuse(&error);
+                    // What is at the front may fit by itself, and something in it make room for the rest.
+                    if error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+                        && (room.give_up_reserve() || shared.put_half_back(&mut group))
+                    {
+                        continue;
+                    }
+                    if !shared.pause(&mut pause) {
                         tracing::error!(batches = group.len(), "the store ends with batches unwritten");
                         return false;
                     }
-                    // What is to be erased may be the room that lacks. If not, the next attempt says so.
-                    let _ = write(db, &mut at_hand, shared.epoch, &[]);
+                    // What is to be erased, and a log that is copied, may be the room that lacks. If not, the next
+                    // attempt says so.
+                    let _ = write(db, &mut at_hand, shared.epoch, &[], room.want());
+                    let _ = space::cut_log(db);
                 }
             }
         }
@@ -336,12 +396,58 @@ fn write_all(shared: &Shared, db: &mut Connection) -> bool {
     true
 }
 
+/// Takes care of room after a commit. Says how long to wait for the next group, and for ever where nothing is left to
+/// do.
+fn settle(shared: &Shared, db: &Connection, room: &mut Room, wrote: &Wrote) -> Option<Duration> {
+    match room.settle(db, wrote.gave_back) {
+        Ok(true) => {}
+        Ok(false) => {
+            tracing::debug!("a reader keeps the write-ahead log from being cut");
+            // The only one of ours that reads for long.
+            if let Some(check) = shared.check.get() {
+                check.interrupt();
+            }
+        }
+        Err(error) => tracing::debug!(%error, "the write-ahead log stays as it is"),
+    }
+    #[cfg(test)]
+    let kept = if fits_reserve(shared, db) {
+        room.keep_reserve()
+    } else {
+        Err(std::io::ErrorKind::StorageFull.into())
+    };
+    #[cfg(not(test))]
+    let kept = room.keep_reserve();
+    match &kept {
+        Ok(()) => shared.recovered(),
+        Err(error) => shared.refuse(&NoReserve(error)),
+    }
+    let leftover = wrote.leftover.then_some(Duration::ZERO);
+    leftover.or(kept.is_err().then_some(RESERVE_PAUSE))
+}
+
+/// Why new work is refused although what was begun can still be written.
+#[derive(Debug, thiserror::Error)]
+#[error("the disk has no room for the reserve of the store ({0}): free some")]
+pub(super) struct NoReserve<'a>(pub(super) &'a std::io::Error);
+
+/// What one transaction did.
+struct Wrote {
+    /// The file's pages after it.
+    pages: Pages,
+    /// Whether there is more to do without any batch.
+    leftover: bool,
+    /// Whether it gave room back.
+    gave_back: bool,
+}
+
 fn write(
     db: &mut Connection,
     at_hand: &mut AtHand,
     epoch: Epoch,
     group: &[(Batch, u64)],
-) -> Result<(Space, bool), Obstacle> {
+    want: Want,
+) -> Result<Wrote, Obstacle> {
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let newest: i64 = tx.prepare_cached("SELECT epoch FROM meta")?.query_row([], |row| row.get(0))?;
     if newest.cast_unsigned() != epoch.0 {
@@ -352,40 +458,39 @@ fn write(
         hands.apply(op)?;
     }
     hands.finish()?;
-    let more = apply::erase(&tx)?;
-    let space = space(&tx)?;
+    let erased = apply::erase(&tx)?;
+    let (pages, gave_back) = space::give_back(&tx, want, group.is_empty())?;
     tx.commit()?;
-    Ok((space, more))
+    Ok(Wrote { pages, leftover: erased || gave_back, gave_back })
 }
 
-/// What the file's pages hold, in bytes.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Space {
-    /// Those that hold something.
-    pub(super) used: u64,
-    /// Those that hold nothing and are used next.
-    pub(super) free: u64,
-}
-
-pub(super) fn space(db: &Connection) -> rusqlite::Result<Space> {
-    let ask = |sql| db.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0));
-    let (pages, free) = (ask("PRAGMA page_count")?, ask("PRAGMA freelist_count")?);
-    let bytes = ask("PRAGMA page_size")?;
-    Ok(Space { used: ((pages - free) * bytes).cast_unsigned(), free: (free * bytes).cast_unsigned() })
-}
-
-/// Notes that nothing is missing, and leaves one file behind.
-fn close(db: Connection) {
+/// Notes that nothing is missing, if that is known, and leaves one file behind.
+fn close(db: Connection, clean: bool) {
     let closed = db
-        .execute("UPDATE meta SET clean = 1", [])
+        .execute("UPDATE meta SET clean = ?1", [clean])
         .and_then(|_| db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())));
     if let Err(error) = closed {
         tracing::warn!(%error, "the store was not closed properly; it is checked at the next start");
     }
 }
 
+/// The disk of a test: so many pages, of which the reserve is a part.
 #[cfg(test)]
-fn limit_pages(shared: &Shared, db: &Connection) {
-    let limit = shared.page_limit.load(Ordering::Relaxed).cast_signed();
-    db.pragma_update_and_check(None, "max_page_count", limit, |_| Ok(())).unwrap();
+fn limit_pages(shared: &Shared, db: &Connection, room: &Room) {
+    let reserve = if room.want() == Want::Spare { shared.reserve_pages() } else { 0 };
+    let limit = shared.page_limit.load(Ordering::Relaxed).saturating_sub(reserve);
+    db.pragma_update_and_check(None, "max_page_count", limit.cast_signed(), |_| Ok(())).unwrap();
+}
+
+#[cfg(test)]
+fn fits_reserve(shared: &Shared, db: &Connection) -> bool {
+    let pages: i64 = db.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
+    pages.cast_unsigned() + shared.reserve_pages() <= shared.page_limit.load(Ordering::Relaxed)
+}
+
+#[cfg(test)]
+impl Shared {
+    fn reserve_pages(&self) -> u64 {
+        self.options.reserve_bytes / 16_384
+    }
 }
