@@ -7,4 +7,5 @@ mod common;
 
 mod api;
 mod door;
+mod memory;
 mod metrics;

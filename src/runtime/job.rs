@@ -221,6 +221,13 @@ impl JobCell {
         }
     }
 
+    /// A session that is over has no authority, and need not be remembered.
+    pub(super) fn forget_submitter(&self, session: SessionId) {
+        if let Inner::Live(live) = &mut *self.inner.lock() {
+            live.submitters.retain(|known| *known != session);
+        }
+    }
+
     /// When the daemon ends the job by itself.
     pub(super) fn deadline(&self) -> Option<Timestamp> {
         match &*self.inner.lock() {

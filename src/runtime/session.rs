@@ -357,11 +357,12 @@ impl SessionCell {
         }
     }
 
-    /// The jobs that the session still follows are no longer told.
+    /// The jobs that the session still follows are no longer told, and forget that it submitted them.
     pub(super) fn retire(&self) {
         let mut inner = self.inner.lock();
         for (_, follow) in inner.follows.drain() {
             follow.job.unfollow(&follow);
+            follow.job.forget_submitter(self.id);
         }
     }
 }
@@ -415,5 +416,38 @@ impl Inner {
                 Ok(Some(stream.private(job, event_payload("status", now, &job.to_string(), &body))))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::submit::{Order, Spec};
+    use crate::runtime::accounts::Accounts;
+    use crate::store::memory::MemoryStore;
+    use crate::wire::id::ResultId;
+
+    #[test]
+    fn a_job_remembers_only_submitters_that_may_come_back() {
+        let (store, limits) = (Arc::new(MemoryStore::new(u64::MAX)), Arc::new(Limits::default()));
+        let principal = Principal::local();
+        let submit = serde_json::from_str(r#"{"agent":"echo@1"}"#).unwrap();
+        let order = Order::new(submit, None, &limits).unwrap();
+        let (id, agent) = (JobId::new(1, 1), "echo@1".parse().unwrap());
+        let created_at = Timestamp::from_micros(0);
+        let spec = Arc::new(Spec { id, principal: principal.clone(), agent, order, created_at });
+        let account = Accounts::default().of(&principal);
+        let job = JobCell::accepted(spec, ResultId::new(1, 1), account, store.clone(), limits.clone());
+        let job = Arc::new(job);
+        for n in 0..1_000 {
+            let session = SessionId::new(n, 1);
+            let proto = Session::new(session, principal.clone(), FeatureSet::EMPTY, [0; 32]);
+            let cell = SessionCell::new(proto, store.clone(), limits.clone());
+            // The same submit, repeated in a new session each time.
+            cell.reattach(&mut cell.lock(), &job);
+            assert_eq!(job.submitters(), [session]);
+            cell.retire();
+        }
+        assert!(job.submitters().is_empty());
     }
 }
