@@ -9,6 +9,7 @@ use arcpd::wire::schema;
 use serde_json::{Value, json};
 
 use crate::common::ailing::Ailing;
+use crate::common::peer::PATIENCE;
 use crate::door::{Answer, Door};
 
 /// An answer that is what its schema says.
@@ -92,6 +93,7 @@ async fn sessions_are_listed_newest_first_page_by_page() {
     alice.numbered().await;
     let one = ok(&door, "session", &format!("/api/sessions/{}", ids[4])).await;
     assert_eq!(one["session"]["connected"], true);
+    assert_eq!((&one["session"]["peer"], &one["session"]["dialect"]), (&json!("memory"), &json!("spec")));
     assert_eq!((&one["session"]["following"], &one["session"]["newest_event_seq"]), (&json!(1), &json!(1)));
     assert_eq!(one["jobs"], json!([{ "job_id": job, "pos": 1, "submitter": true }]));
 
@@ -182,14 +184,17 @@ async fn the_status_counts_what_there_is_and_says_why_it_is_not_ready() {
     let job = alice.submit(json!({ "agent": "puppet" })).await;
     door.puppets.log(&job, "at work").await.unwrap();
     alice.numbered().await;
-    let status = loop {
-        let status = ok(&door, "status", "/api/status").await;
-        // An end is spoken before the registry has let its job go.
-        if status["jobs"]["finished"] == 1 {
-            break status;
+    // An end is spoken before the registry has let its job go.
+    let counted = async {
+        loop {
+            let status = ok(&door, "status", "/api/status").await;
+            if status["jobs"]["finished"] == 1 {
+                return status;
+            }
+            tokio::task::yield_now().await;
         }
-        tokio::task::yield_now().await;
     };
+    let status = tokio::time::timeout(PATIENCE, counted).await.unwrap();
     assert_eq!(status["jobs"], json!({ "pending": 0, "running": 1, "finished": 1 }));
     assert_eq!(status["sessions"], json!({ "open": 1, "connected": 1 }));
     assert_eq!((&status["connections"], &status["ready"]), (&json!(1), &json!(true)));

@@ -78,7 +78,10 @@ impl Door {
     pub async fn ask(&self, method: &str, path: &str, token: Option<&str>, body: &str) -> Answer {
         let token = token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
         let length = body.len();
-        let head = format!("{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n{token}\r\n");
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: {}\r\ncontent-length: {length}\r\n{token}\r\n",
+            self.address
+        );
         let mut socket = TcpStream::connect(self.address).await.unwrap();
         socket.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
         let mut text = String::new();

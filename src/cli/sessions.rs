@@ -43,20 +43,19 @@ fn show(page: &[SessionSummary], head: bool, context: &mut Context) -> Result<()
         }
         return Ok(());
     }
-    let names =
-        ["SESSION", "PRINCIPAL", "STATE", "OPENED", "JOBS", "EVENTS", "LAG"].map(String::from).to_vec();
+    let names = ["SESSION", "PRINCIPAL", "OPENED", "JOBS", "EVENTS", "LAG", "CONNECTED FROM"]
+        .map(String::from)
+        .to_vec();
     let rows = page.iter().map(|session| {
-        // As wide as the longer of the two, so that pages line up.
-        let state = if session.connected { "connected" } else { "detached " };
         let opened: String = session.opened_at.to_string().chars().take(19).chain(['Z']).collect();
         vec![
             session.session_id.to_string(),
             session.principal.clone(),
-            state.into(),
             opened,
             session.following.to_string(),
             session.newest_event_seq.to_string(),
             session.lag_events.to_string(),
+            session.peer.clone().unwrap_or_else(|| "(not connected)".into()),
         ]
     });
     let rows: Vec<Vec<String>> = head.then_some(names).into_iter().chain(rows).collect();

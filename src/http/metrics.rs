@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use hyper::header::{self, HeaderMap};
+use hyper::http::uri::Authority;
 
 use crate::config::MetricsAccess;
 use crate::telemetry::metrics::{Count, Counts, Page};
@@ -23,15 +24,28 @@ pub(super) enum Needs {
 
 /// What a request from `peer` needs.
 pub(super) fn needs(access: MetricsAccess, peer: IpAddr, headers: &HeaderMap) -> Needs {
-    // What a proxy passes on comes from somewhere else; and who shows a token wants it looked at.
+    // What a proxy passes on comes from somewhere else, as does a page whose name was made to mean this machine; and who
+    // shows a token wants it looked at.
     let passed_on = OF_PROXIES.iter().any(|name| headers.contains_key(*name));
-    let local = peer.is_loopback() && !passed_on && !headers.contains_key(header::AUTHORIZATION);
+    let local = peer.is_loopback() && asks_for_this_machine(headers) && !passed_on;
+    let local = local && !headers.contains_key(header::AUTHORIZATION);
     match access {
         MetricsAccess::Open => Needs::Nothing,
         MetricsAccess::Local if local => Needs::Nothing,
         MetricsAccess::Local | MetricsAccess::Token => Needs::Token,
         MetricsAccess::Off => Needs::NotThere,
     }
+}
+
+/// Whether the host that is asked for, where one is, is an address or `localhost`: nobody else can give that name.
+fn asks_for_this_machine(headers: &HeaderMap) -> bool {
+    headers.get_all(header::HOST).iter().all(|host| {
+        let authority = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());
+        authority.is_some_and(|authority| {
+            let name = authority.host().trim_matches(['[', ']']);
+            name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
+        })
+    })
 }
 
 /// What the listener counts.
@@ -65,6 +79,25 @@ impl Meters {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_somebody_else_can_give_is_not_this_machine() {
+        for (host, local) in [
+            ("127.0.0.1:7878", true),
+            ("[::1]:7878", true),
+            ("localhost", true),
+            ("LocalHost:80", true),
+            ("evil.example:7878", false),
+            ("localhost.evil.example", false),
+            ("127.0.0.1.evil.example", false),
+            ("", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, host.parse().unwrap());
+            let expected = if local { Needs::Nothing } else { Needs::Token };
+            assert_eq!(needs(MetricsAccess::Local, [127, 0, 0, 1].into(), &headers), expected, "{host:?}");
+        }
+    }
 
     #[test]
     fn nobody_reads_from_afar_without_a_token_unless_that_is_configured() {

@@ -132,7 +132,7 @@ async fn assert_echo((reader, writer): &mut Client, frame: &'static str) {
 }
 
 fn get(path: &str) -> String {
-    format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")
+    format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n")
 }
 
 fn offer(more: &str) -> String {
@@ -215,7 +215,7 @@ async fn plain_requests_get_plain_answers() {
 }
 
 fn asks(method: &str, path: &str, more: &str) -> String {
-    format!("{method} {path} HTTP/1.1\r\nhost: x\r\n{more}\r\n")
+    format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n{more}\r\n")
 }
 
 #[tokio::test]

@@ -67,6 +67,7 @@ pub(super) async fn serve<T: Transport>(core: Arc<Core>, transport: T, peer: Pee
         Err(turned) => return Box::pin(turn_away(&core, outbox, turned, &peer)).await,
     };
     let session = &link.session;
+    session.came_from(link.generation, &peer, link.dialect.name());
     tracing::info!(
         session = %session.id, principal = %session.principal, peer, dialect = link.dialect.name(),
         resumed = link.generation > 1, "connected"

@@ -123,6 +123,7 @@ fn summary(core: &Core, cell: &SessionCell) -> SessionSummary {
     let inner = cell.lock();
     let (proto, stream) = (&inner.proto, &inner.proto.stream);
     let detached_at = proto.detached_at();
+    let peer = inner.peer.as_ref().filter(|_| detached_at.is_none());
     let millis = i64::try_from(cell.id.0.timestamp_ms()).unwrap_or(i64::MAX);
     SessionSummary {
         session_id: cell.id,
@@ -130,6 +131,8 @@ fn summary(core: &Core, cell: &SessionCell) -> SessionSummary {
         features: cell.features.iter().map(|feature| feature.as_str().into()).collect(),
         opened_at: Timestamp::from_micros(millis.saturating_mul(1_000)),
         connected: proto.connected(),
+        peer: peer.map(|(peer, _)| peer.to_string()),
+        dialect: peer.map(|(_, dialect)| (*dialect).to_owned()),
         detached_at,
         expires_at: detached_at.map(|at| at.plus(core.resume_window)),
         resumes: proto.generation() - 1,

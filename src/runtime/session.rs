@@ -57,6 +57,8 @@ pub(super) struct Inner {
     closing: Option<(Generation, CloseReason)>,
     /// The last number that a connection was handed.
     sent: u64,
+    /// Who is at the other side of the newest connection, and the dialect that is spoken with it.
+    pub(super) peer: Option<(Box<str>, &'static str)>,
     /// The batch of the newest numbers: none of them is spoken before it is applied, on whatever connection.
     numbered: Ticket,
 }
@@ -84,6 +86,7 @@ impl SessionCell {
             limits,
             inner: Mutex::new(Inner {
                 sent: proto.stream.received(),
+                peer: None,
                 proto,
                 follows: HashMap::new(),
                 replies: VecDeque::new(),
@@ -127,6 +130,14 @@ impl SessionCell {
     pub(super) fn say(&self, message: ServerMessage) {
         self.inner.lock().reply(Reply { message, job_id: None, trace_id: None, ticket: Ticket::default() });
         self.wake();
+    }
+
+    /// Notes who the connection of this generation is.
+    pub(super) fn came_from(&self, generation: Generation, peer: &str, dialect: &'static str) {
+        let mut inner = self.inner.lock();
+        if inner.proto.generation() == generation {
+            inner.peer = Some((peer.into(), dialect));
+        }
     }
 
     /// Makes a connection close once its replies are sent. One that was taken over changes nothing.

@@ -163,6 +163,12 @@ pub struct SessionSummary {
     pub opened_at: Timestamp,
     /// Whether it has a connection.
     pub connected: bool,
+    /// Where its connection comes from, where it has one: an address, or `stdio` or `memory`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+    /// The dialect that is spoken on its connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dialect: Option<String>,
     /// When its connection was lost, where it has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detached_at: Option<Timestamp>,

@@ -53,6 +53,13 @@ async fn a_full_disk_refuses_new_work_acknowledges_nothing_and_recovers() {
     tokio::time::timeout(Duration::from_secs(60), refused).await.unwrap();
     let why = store.admits().unwrap_err();
     assert!(matches!(why, Full::Failing { .. }) && why.to_string().contains("full"), "{why}");
+    let failing = async {
+        while !store.health().failing {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), failing).await.unwrap();
+    assert!(store.health().queue_batches > 0 && store.health().commits.failed.get() > 0);
     let acknowledged = tickets.iter().filter(|ticket| store.shared.settled(**ticket).is_some()).count();
     assert!(acknowledged < tickets.len());
     let stored = store.job(job).await.unwrap().unwrap().tail.last();
@@ -62,6 +69,7 @@ async fn a_full_disk_refuses_new_work_acknowledges_nothing_and_recovers() {
     store.shared.page_limit.store(u32::MAX.into(), Ordering::Relaxed);
     tokio::time::timeout(Duration::from_secs(60), store.applied(tickets[38])).await.unwrap().unwrap();
     assert_eq!(store.admits(), Ok(()));
+    assert_eq!((store.health().failing, store.health().queue_batches), (false, 0));
     assert_eq!(store.records(job, 0, 99, usize::MAX).await.unwrap().len(), 40);
 }
 
