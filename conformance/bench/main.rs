@@ -26,25 +26,30 @@ fn daemons(mark: &str) -> usize {
 fn every_measurement_has_its_figures_and_no_process_is_left() {
     let mark = format!("BENCH_TEST=all-{}", std::process::id());
     let (name, value) = mark.split_once('=').unwrap();
-    let output = bench(&["--scale", "0.005", "--rounds", "2", "--json"]).env(name, value).output().unwrap();
+    let output = bench(&["--scale", "0.001", "--rounds", "2", "--json"]).env(name, value).output().unwrap();
     let talk = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{talk}");
     assert_eq!(daemons(&mark), 0);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(
         (&report["rounds"], &report["scale"], &report["url"]),
-        (&2.into(), &0.005.into(), &Value::Null)
+        (&2.into(), &0.001.into(), &Value::Null)
     );
     assert!(report["cores"].as_u64().unwrap() >= 1);
     let figures = report["figures"].as_array().unwrap();
-    let mut ids: Vec<&str> = figures.iter().map(|figure| figure["id"].as_str().unwrap()).collect();
-    if !cfg!(target_os = "linux") {
-        ids.extend(["idle.bytes", "idle.opened"]);
-    }
+    let of_system = ["behind.bytes", "idle.bytes", "idle.opened"];
     let expected = "latency.ping.p50 latency.ping.p99 latency.accepted.p50 latency.accepted.p99 latency.ended.p50 \
         latency.ended.p99 throughput.1 throughput.16 throughput.64 throughput.sessions stream fanout.burst \
-        fanout.paced replay idle.bytes idle.opened";
-    assert_eq!(ids, expected.split_whitespace().collect::<Vec<_>>());
+        fanout.paced replay resume behind.bytes startup.clean startup.killed idle.bytes idle.opened";
+    for store in ["memory", "process", "full"] {
+        let here = figures.iter().filter(|figure| figure["store"] == store);
+        let ids: Vec<&str> = here.map(|figure| figure["id"].as_str().unwrap()).collect();
+        let measured = |id: &&str| {
+            (cfg!(target_os = "linux") || !of_system.contains(id))
+                && (store != "memory" || !id.starts_with("startup"))
+        };
+        assert_eq!(ids, expected.split_whitespace().filter(measured).collect::<Vec<_>>(), "{store}");
+    }
     for figure in figures {
         let number = |name: &str| figure[name].as_f64().unwrap();
         assert!(number("min") <= number("median") && number("median") <= number("max"), "{figure}");
@@ -60,7 +65,8 @@ fn every_measurement_has_its_figures_and_no_process_is_left() {
 
 #[test]
 fn one_measurement_is_a_table() {
-    let output = bench(&["--only", "stream", "--scale", "0.001", "--rounds", "1"]).output().unwrap();
+    let args = ["--only", "stream", "--scale", "0.001", "--rounds", "1", "--store", "full"];
+    let output = bench(&args).output().unwrap();
     let table = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(table.lines().count(), 3, "{table}");
@@ -89,7 +95,7 @@ fn daemons_elsewhere_and_senseless_sizes_are_refused() {
 fn an_interrupted_bench_takes_its_daemon_along() {
     let mark = format!("BENCH_TEST=interrupted-{}", std::process::id());
     let (name, value) = mark.split_once('=').unwrap();
-    let args = ["--only", "fanout", "--scale", "100"];
+    let args = ["--only", "fanout", "--scale", "100", "--store", "memory"];
     let mut child =
         bench(&args).env(name, value).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     until("the daemon runs", || daemons(&mark) == 2);

@@ -19,7 +19,7 @@ const MOST: u64 = 15_000;
 const AT_ONCE: u64 = 16;
 
 /// Time for the daemon to come to rest.
-const REST: Duration = Duration::from_millis(200);
+pub(super) const REST: Duration = Duration::from_millis(200);
 
 /// Opens sessions and looks at the daemon's memory before and after. Nothing is measured where that is unknown.
 pub(super) async fn round(endpoint: &Endpoint, scale: f64) -> Result<Vec<Figure>, BenchError> {

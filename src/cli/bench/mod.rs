@@ -4,18 +4,22 @@
 //! process is read from the system. Client and daemon share the machine: the figures are for comparing one run's rows
 //! with one another, and builds with one another under the same load.
 
+mod behind;
 mod fanout;
 mod idle;
 mod latency;
 mod process;
 mod replay;
 mod report;
+mod resume;
 mod server;
 mod session;
+mod startup;
 mod stream;
 mod throughput;
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -23,7 +27,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use self::report::{Figure, Report};
-use self::server::{Endpoint, Server};
+use self::server::{Bed, Endpoint, Server};
 use super::daemon::told_to_stop;
 use crate::transport::Ended;
 use crate::transport::websocket::ConnectError;
@@ -47,6 +51,12 @@ pub struct BenchArgs {
     /// The process of the daemon at --url, for its CPU time and memory
     #[arg(long, value_name = "PID", requires = "url")]
     pid: Option<u32>,
+    /// Measure with this store only; may be repeated, and is all of them otherwise
+    #[arg(long, value_name = "STORE", value_enum, conflicts_with = "url")]
+    store: Vec<Bed>,
+    /// Put the stores in files here, on the disk that matters
+    #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir(), hide_default_value = true)]
+    dir: PathBuf,
     /// Measure this only; may be repeated
     #[arg(long, value_name = "NAME", value_enum)]
     only: Vec<Measurement>,
@@ -83,6 +93,12 @@ enum Measurement {
     Fanout,
     /// Events per second of a job that has ended
     Replay,
+    /// Events per second of a session that was resumed from its beginning
+    Resume,
+    /// Memory of subscribers that are far behind
+    Behind,
+    /// Time to start with a million stored events
+    Startup,
     /// Memory of sessions that do nothing
     Idle,
 }
@@ -95,25 +111,45 @@ impl Measurement {
             Measurement::Stream => "stream",
             Measurement::Fanout => "fanout",
             Measurement::Replay => "replay",
+            Measurement::Resume => "resume",
+            Measurement::Behind => "behind",
+            Measurement::Startup => "startup",
             Measurement::Idle => "idle",
         }
     }
 
     /// One round, as large as `scale` says.
-    async fn round(self, endpoint: Endpoint, scale: f64) -> Result<Vec<Figure>, BenchError> {
+    async fn round(self, server: &mut Server, scale: f64) -> Result<Vec<Figure>, BenchError> {
         match self {
-            Measurement::Latency => latency::round(&endpoint, scale).await,
-            Measurement::Throughput => throughput::round(&endpoint, scale).await,
-            Measurement::Stream => stream::round(&endpoint, scale).await,
-            Measurement::Fanout => fanout::round(&endpoint, scale).await,
-            Measurement::Replay => replay::round(&endpoint, scale).await,
-            Measurement::Idle => idle::round(&endpoint, scale).await,
+            Measurement::Latency => {
+                apart(server, move |at| async move { latency::round(&at, scale).await }).await
+            }
+            Measurement::Throughput => {
+                apart(server, move |at| async move { throughput::round(&at, scale).await }).await
+            }
+            Measurement::Stream => {
+                apart(server, move |at| async move { stream::round(&at, scale).await }).await
+            }
+            Measurement::Fanout => {
+                apart(server, move |at| async move { fanout::round(&at, scale).await }).await
+            }
+            Measurement::Replay => {
+                apart(server, move |at| async move { replay::round(&at, scale).await }).await
+            }
+            Measurement::Resume => {
+                apart(server, move |at| async move { resume::round(&at, scale).await }).await
+            }
+            Measurement::Behind => {
+                apart(server, move |at| async move { behind::round(&at, scale).await }).await
+            }
+            Measurement::Startup => startup::round(server, scale).await,
+            Measurement::Idle => apart(server, move |at| async move { idle::round(&at, scale).await }).await,
         }
     }
 
     /// Whether what one round leaves in the daemon would change the next: memory that was freed is used again.
     fn spoils(self) -> bool {
-        self == Measurement::Idle
+        matches!(self, Measurement::Idle | Measurement::Behind | Measurement::Startup)
     }
 }
 
@@ -179,38 +215,56 @@ async fn measure(args: &BenchArgs, talk: &mut dyn Write) -> Result<Report, Bench
         if !args.only.is_empty() && !args.only.contains(&measurement) {
             continue;
         }
-        let mut server = server(args).await?;
-        if !measurement.spoils() {
-            round(measurement, &server, args.scale * WARM_UP).await?;
-        }
-        for number in 1..=args.rounds {
-            if number > 1 && measurement.spoils() && args.url.is_none() {
-                server.stop().await;
-                server = Server::start().await?;
+        let mut servers = servers(args).await?;
+        for server in &mut servers {
+            if !measurement.spoils() {
+                round(measurement, server, args.scale * WARM_UP).await?;
             }
-            writeln!(talk, "{}: round {number} of {}", measurement.name(), args.rounds)?;
-            report.add(round(measurement, &server, args.scale).await?);
         }
-        server.stop().await;
+        // Round by round over all stores, so that a machine that grows slower does so for each of them.
+        for number in 1..=args.rounds {
+            writeln!(talk, "{}: round {number} of {}", measurement.name(), args.rounds)?;
+            for server in &mut servers {
+                if let Some(bed) = server.bed().filter(|_| number > 1 && measurement.spoils()) {
+                    let fresh = Server::start(bed, &args.dir).await?;
+                    std::mem::replace(server, fresh).stop().await;
+                }
+                report.add(server.bed(), round(measurement, server, args.scale).await?);
+            }
+        }
+        for server in servers {
+            server.stop().await;
+        }
     }
     Ok(report)
 }
 
-async fn server(args: &BenchArgs) -> Result<Server, BenchError> {
-    match (&args.url, &args.token) {
-        (Some(url), Some(token)) => Server::running(url, token.clone(), args.pid),
-        (Some(_) | None, _) => Server::start().await,
+/// The daemon that runs already, or one for each store.
+async fn servers(args: &BenchArgs) -> Result<Vec<Server>, BenchError> {
+    if let (Some(url), Some(token)) = (&args.url, &args.token) {
+        return Ok(vec![Server::running(url, token.clone(), args.pid)?]);
     }
+    let mut servers = Vec::new();
+    for bed in Bed::value_variants().iter().filter(|bed| args.store.is_empty() || args.store.contains(bed)) {
+        servers.push(Server::start(*bed, &args.dir).await?);
+    }
+    Ok(servers)
+}
+
+async fn round(measurement: Measurement, server: &mut Server, scale: f64) -> Result<Vec<Figure>, BenchError> {
+    let slow = |_| BenchError::Slow { measurement: measurement.name() };
+    timeout(ROUND_LIMIT, measurement.round(server, scale)).await.map_err(slow)?
 }
 
 /// A round in a task of its own: the thread that waits for it would cost a wake-up per frame.
-async fn round(measurement: Measurement, server: &Server, scale: f64) -> Result<Vec<Figure>, BenchError> {
+async fn apart<F, R>(server: &Server, round: F) -> Result<Vec<Figure>, BenchError>
+where
+    F: FnOnce(Endpoint) -> R,
+    R: Future<Output = Result<Vec<Figure>, BenchError>> + Send + 'static,
+{
     let mut task = JoinSet::new();
-    task.spawn(measurement.round(server.endpoint(), scale));
-    match timeout(ROUND_LIMIT, task.join_next()).await {
-        Ok(Some(done)) => joined(done),
-        Ok(None) | Err(_) => Err(BenchError::Slow { measurement: measurement.name() }),
-    }
+    task.spawn(round(server.endpoint()));
+    task.join_next().await.map_or_else(|| Ok(Vec::new()), joined)
 }
 
 /// What a task came to.

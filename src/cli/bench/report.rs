@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::server::Endpoint;
+use super::server::{Bed, Endpoint};
 
 /// What one round measured of one thing.
 #[derive(Debug, Clone)]
@@ -54,9 +54,10 @@ impl<'a> Meter<'a> {
     }
 }
 
-/// One figure over all rounds.
+/// One figure over all rounds with one store; without one, of a daemon that ran already.
 struct Row {
     first: Figure,
+    bed: Option<Bed>,
     values: Vec<f64>,
     cpu: Vec<f64>,
 }
@@ -77,26 +78,32 @@ impl Report {
         Report { url: url.map(str::to_owned), cores, rounds, scale, rows: Vec::new() }
     }
 
-    /// Adds the figures of a round.
-    pub(super) fn add(&mut self, figures: Vec<Figure>) {
+    /// Adds the figures of a round. The rows of one figure stand together.
+    pub(super) fn add(&mut self, bed: Option<Bed>, figures: Vec<Figure>) {
         for figure in figures {
-            let row = match self.rows.iter_mut().position(|row| row.first.id == figure.id) {
-                Some(at) => &mut self.rows[at],
-                None => {
-                    self.rows.push(Row { first: figure.clone(), values: Vec::new(), cpu: Vec::new() });
-                    // A row was pushed just now.
-                    let Some(row) = self.rows.last_mut() else { continue };
-                    row
-                }
-            };
+            let known = self.rows.iter().position(|row| row.first.id == figure.id && row.bed == bed);
+            let at = known.unwrap_or_else(|| {
+                let last = self.rows.iter().rposition(|row| row.first.id == figure.id);
+                let at = last.map_or(self.rows.len(), |last| last + 1);
+                let row = Row { first: figure.clone(), bed, values: Vec::new(), cpu: Vec::new() };
+                self.rows.insert(at, row);
+                at
+            });
+            let row = &mut self.rows[at];
             row.values.push(figure.value);
             row.cpu.extend(figure.cpu.map(|(us, _)| us));
         }
     }
 
+    /// The median of a row as a part of that of the figure's first row.
+    fn ratio(&self, row: &Row) -> f64 {
+        let first = self.rows.iter().find(|first| first.first.id == row.first.id).unwrap_or(row);
+        spread(&row.values)[0] / spread(&first.values)[0]
+    }
+
     /// Writes a table for people.
     pub(super) fn write_table(&self, out: &mut dyn Write) -> io::Result<()> {
-        let daemon = self.url.as_deref().unwrap_or("a daemon of its own, store in memory");
+        let daemon = self.url.as_deref().unwrap_or("daemons of its own");
         writeln!(
             out,
             "arcpd {}, {daemon}; {} cores shared with the client, {} rounds, scale {}",
@@ -105,17 +112,21 @@ impl Report {
             self.rounds,
             self.scale
         )?;
-        let head = ["MEASURED", "MEDIAN", "UNIT", "LEAST – MOST", "DAEMON'S CPU"].map(str::to_owned);
-        let lines: Vec<[String; 5]> = std::iter::once(head).chain(self.rows.iter().map(Row::cells)).collect();
+        let head = ["MEASURED", "STORE", "MEDIAN", "UNIT", "RATIO", "LEAST – MOST", "DAEMON'S CPU"]
+            .map(str::to_owned);
+        let rows = self.rows.iter().map(|row| row.cells(self.ratio(row)));
+        let lines: Vec<[String; 7]> = std::iter::once(head).chain(rows).collect();
         let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-        let widths = [0, 1, 2, 3].map(width);
-        for [what, median, unit, spread, cpu] in &lines {
+        let widths = [0, 1, 2, 3, 4, 5].map(width);
+        for [what, store, median, unit, ratio, spread, cpu] in &lines {
             let line = format!(
-                "{what:a$}  {median:>b$}  {unit:c$}  {spread:d$}  {cpu}",
+                "{what:a$}  {store:b$}  {median:>c$}  {unit:d$}  {ratio:>e$}  {spread:f$}  {cpu}",
                 a = widths[0],
                 b = widths[1],
                 c = widths[2],
-                d = widths[3]
+                d = widths[3],
+                e = widths[4],
+                f = widths[5]
             );
             writeln!(out, "{}", line.trim_end())?;
         }
@@ -130,14 +141,14 @@ impl Report {
             "cores": self.cores,
             "rounds": self.rounds,
             "scale": self.scale,
-            "figures": self.rows.iter().map(Row::json).collect::<Vec<_>>(),
+            "figures": self.rows.iter().map(|row| row.json(self.ratio(row))).collect::<Vec<_>>(),
         });
         writeln!(out, "{whole:#}")
     }
 }
 
 impl Row {
-    fn cells(&self) -> [String; 5] {
+    fn cells(&self, ratio: f64) -> [String; 7] {
         let [median, least, most] = spread(&self.values);
         let cpu = self.first.cpu.filter(|_| !self.cpu.is_empty()).map(|(_, one)| {
             let [median, least, most] = spread(&self.cpu);
@@ -145,14 +156,16 @@ impl Row {
         });
         [
             self.first.what.clone(),
+            self.bed.map_or("", Bed::name).to_owned(),
             number(median),
             self.first.unit.to_owned(),
+            format!("{ratio:.2}"),
             format!("{} – {}", number(least), number(most)),
             cpu.unwrap_or_default(),
         ]
     }
 
-    fn json(&self) -> Value {
+    fn json(&self, ratio: f64) -> Value {
         let over = |values: &[f64]| {
             let [median, least, most] = spread(values);
             json!({ "median": median, "min": least, "max": most, "rounds": values })
@@ -161,6 +174,8 @@ impl Row {
         row["id"] = self.first.id.as_str().into();
         row["what"] = self.first.what.as_str().into();
         row["unit"] = self.first.unit.into();
+        row["store"] = self.bed.map(Bed::name).into();
+        row["ratio"] = ratio.into();
         if let Some((_, one)) = self.first.cpu.filter(|_| !self.cpu.is_empty()) {
             row["daemon_cpu_us"] = over(&self.cpu);
             row["daemon_cpu_us"]["per"] = one.into();
@@ -217,21 +232,28 @@ mod tests {
         for value in [10.0, 20_000.0] {
             let plain = Figure::new("a".into(), "short".into(), "µs", value);
             let figure = Figure::new("b".into(), "rather long".into(), "jobs/s", value);
-            report.add(vec![plain, Figure { cpu: Some((value, "job")), ..figure }]);
+            report
+                .add(Some(Bed::Memory), vec![plain.clone(), Figure { cpu: Some((value, "job")), ..figure }]);
+            report.add(Some(Bed::Full), vec![Figure { value: 2.0 * value, ..plain }]);
         }
         let mut table = Vec::new();
         report.write_table(&mut table).unwrap();
         let table = String::from_utf8(table).unwrap();
         let lines: Vec<&str> = table.lines().collect();
-        assert_eq!(lines.len(), 4, "{table}");
-        assert_eq!(lines[2], "short        10 005  µs      10.0 – 20 000");
-        assert!(lines[3].ends_with("10005.00 µs/job (10.00 – 20000.00)"), "{table}");
+        assert_eq!(lines.len(), 5, "{table}");
+        assert_eq!(lines[2], "short        memory  10 005  µs       1.00  10.0 – 20 000");
+        assert_eq!(lines[3], "short        full    20 010  µs       2.00  20.0 – 40 000");
+        assert!(lines[4].ends_with("10005.00 µs/job (10.00 – 20000.00)"), "{table}");
 
         let mut json = Vec::new();
         report.write_json(&mut json).unwrap();
         let json: Value = serde_json::from_slice(&json).unwrap();
-        assert_eq!(json["figures"][1]["rounds"], serde_json::json!([10.0, 20_000.0]));
-        assert_eq!(json["figures"][1]["daemon_cpu_us"]["per"], "job");
+        assert_eq!(json["figures"][2]["rounds"], serde_json::json!([10.0, 20_000.0]));
+        assert_eq!(json["figures"][2]["daemon_cpu_us"]["per"], "job");
+        assert_eq!(
+            (&json["figures"][1]["store"], &json["figures"][1]["ratio"]),
+            (&"full".into(), &2.0.into())
+        );
         assert_eq!(json["figures"][0].get("daemon_cpu_us"), None);
     }
 }

@@ -12,6 +12,7 @@ use crate::transport::{FrameReader as _, FrameWriter as _, Received, Transport a
 use crate::wire::decode::server_frame;
 use crate::wire::limits::Limits;
 use crate::wire::message::ServerMessage;
+use crate::wire::session::Token;
 
 /// What stands before the type in an envelope.
 const TYPE: &[u8] = br#""type":""#;
@@ -38,6 +39,7 @@ pub(super) enum Kind {
 pub(super) struct Session {
     reader: WebSocketReader<ClientStream>,
     writer: WebSocketWriter<ClientStream>,
+    token: Token,
     ids: u64,
     /// Where the type stood in the last frame: mostly where it stands in the next.
     type_at: usize,
@@ -46,19 +48,30 @@ pub(super) struct Session {
 impl Session {
     /// Connects and says hello.
     pub(super) async fn open(endpoint: &Endpoint, features: &[&str]) -> Result<Session, BenchError> {
-        let limits = Limits::default();
-        let (reader, writer) = connect(&endpoint.url, None, &limits).await?.split();
-        let mut session = Session { reader, writer, ids: 0, type_at: 0 };
         let hello = json!({
             "client": { "name": "arcpd bench", "version": env!("CARGO_PKG_VERSION") },
             "auth": { "scheme": "bearer", "token": endpoint.token.expose() },
             "capabilities": { "encodings": ["json"], "features": features },
         });
-        session.feed("session.hello", &hello.to_string()).await?;
+        Session::begin(endpoint, "session.hello", &hello).await
+    }
+
+    /// Loses the connection, makes another one, and asks for everything once more.
+    pub(super) async fn again(self, endpoint: &Endpoint) -> Result<Session, BenchError> {
+        let resume = json!({ "resume_token": self.token.expose(), "last_event_seq": 0 });
+        drop(self);
+        Session::begin(endpoint, "session.resume", &resume).await
+    }
+
+    async fn begin(endpoint: &Endpoint, kind: &str, payload: &Value) -> Result<Session, BenchError> {
+        let limits = Limits::default();
+        let (reader, writer) = connect(&endpoint.url, None, &limits).await?.split();
+        let mut session = Session { reader, writer, token: Token::new(String::new()), ids: 0, type_at: 0 };
+        session.feed(kind, &payload.to_string()).await?;
         session.flush().await?;
         let frame = session.frame().await?;
         match server_frame(&frame, &limits).map_err(BenchError::Unexpected)?.message {
-            Some(ServerMessage::Welcome(_)) => Ok(session),
+            Some(ServerMessage::Welcome(welcome)) => Ok(Session { token: welcome.resume_token, ..session }),
             Some(ServerMessage::Error(error)) => Err(BenchError::Unexpected(error.error().message)),
             _ => Err(unexpected("session.welcome", &frame)),
         }
