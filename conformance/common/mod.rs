@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // A test fails by panicking.
 
 pub mod ailing;
+pub mod gated;
 pub mod peer;
 pub mod puppet;

@@ -132,6 +132,12 @@ const ROWS: &[Row] = &[
         fields: &["proto/session.rs Session.recent"],
     },
     Row {
+        what: "Resume tokens of welcomes that may not have arrived, of each session",
+        bounds: &[Fixed("src/proto/session.rs", "OLDER_TOKENS")],
+        metrics: &["arcpd_sessions"],
+        fields: &["proto/session.rs Session.older"],
+    },
+    Row {
         what: "Jobs that have not ended",
         bounds: &[Limit("jobs_running"), Limit("jobs_per_principal")],
         metrics: &[

@@ -19,4 +19,5 @@ mod listing;
 mod restart;
 mod resume;
 mod shutdown;
+mod slow;
 mod subscribe;

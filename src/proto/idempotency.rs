@@ -58,8 +58,8 @@ pub enum Repeat {
     New,
     /// The same as the one that began this job.
     Same(JobId),
-    /// Another one under a key that is taken: `DUPLICATE_KEY`.
-    Conflict(ErrorBody),
+    /// Another one under the key of this job: `DUPLICATE_KEY`.
+    Conflict(JobId, ErrorBody),
 }
 
 /// Entries of forgotten keys that may stand about before they are cleared away.
@@ -90,10 +90,9 @@ impl Keys {
             return Repeat::Same(known.job);
         }
         let differs = if same_agent { "its input, lease or runtime" } else { "its agent" };
-        Repeat::Conflict(ErrorBody::new(
-            ErrorCode::DuplicateKey,
-            format!("the idempotency key {key:?} was used before and {differs} differed; use a new key"),
-        ))
+        let words =
+            format!("the idempotency key {key:?} was used before and {differs} differed; use a new key");
+        Repeat::Conflict(known.job, ErrorBody::new(ErrorCode::DuplicateKey, words))
     }
 
     /// Remembers under which key a principal's job was begun.
@@ -207,7 +206,7 @@ mod tests {
                             (Repeat::Same(job), Some(known)) => {
                                 prop_assert_eq!((job, input), (known.2, known.4));
                             }
-                            (Repeat::Conflict(_), Some(known)) => prop_assert_ne!(input, known.4),
+                            (Repeat::Conflict(..), Some(known)) => prop_assert_ne!(input, known.4),
                             (repeat, known) => prop_assert!(false, "{:?} but {:?}", repeat, known),
                         }
                     }
@@ -272,7 +271,7 @@ mod tests {
         assert_eq!(ask(&bob, &order("echo", "2"), "echo@2.0.0"), Repeat::New);
         for other in [order("echo", "2"), order("echo@1.0.0", "1")] {
             let today = other.asked.to_string();
-            let Repeat::Conflict(error) = ask(&alice, &other, &today) else { panic!("{other:?}") };
+            let Repeat::Conflict(_, error) = ask(&alice, &other, &today) else { panic!("{other:?}") };
             assert_eq!(error.code, ErrorCode::DuplicateKey);
         }
     }

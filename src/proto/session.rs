@@ -20,6 +20,9 @@ use crate::wire::time::Timestamp;
 /// A SHA-256 of a token: all that is kept of one.
 pub type TokenHash = [u8; 32];
 
+/// Tokens of welcomes that may not have arrived, at most. More of them than connections that a client begins at a time.
+const OLDER_TOKENS: usize = 4;
+
 /// Counts the connections that a session has had.
 pub type Generation = u64;
 
@@ -37,7 +40,8 @@ pub struct Session {
     /// Whether it was told of its lag since it last caught up.
     pub signalled: bool,
     current: TokenHash,
-    previous: Option<TokenHash>,
+    /// Those that are good beside the current one until it is heard of, the likeliest first.
+    older: Vec<TokenHash>,
     generation: Generation,
     detached_at: Option<Timestamp>,
     closed: bool,
@@ -55,7 +59,7 @@ impl Session {
             stream: Stream::default(),
             signalled: false,
             current: token,
-            previous: None,
+            older: Vec::new(),
             generation: 1,
             detached_at: None,
             closed: false,
@@ -64,10 +68,10 @@ impl Session {
         }
     }
 
-    /// This session as one of before the daemon was started again, which waits for its client from now on: `previous`
-    /// is the token before the newest, if that still resumes it, and `closed` whether its client has said goodbye.
-    pub fn restored(self, previous: Option<TokenHash>, stream: Stream, closed: bool, now: Timestamp) -> Self {
-        Session { stream, previous, closed, detached_at: Some(now), ..self }
+    /// This session as one of before the daemon was started again, which waits for its client from now on: `older` are
+    /// the tokens before the newest that still resume it, and `closed` says whether its client has said goodbye.
+    pub fn restored(self, older: &[TokenHash], stream: Stream, closed: bool, now: Timestamp) -> Self {
+        Session { stream, older: older.to_vec(), closed, detached_at: Some(now), ..self }
     }
 
     /// The connection that counts.
@@ -75,30 +79,34 @@ impl Session {
         self.generation
     }
 
-    /// The tokens that resume this session: the newest, and the one before until the newest is known to have arrived.
+    /// The tokens that resume this session: the newest, and those before until the newest is known to have arrived.
     pub fn tokens(&self) -> impl Iterator<Item = TokenHash> {
-        [Some(self.current), self.previous].into_iter().flatten()
+        std::iter::once(self.current).chain(self.older.iter().copied())
     }
 
-    /// Resumes the session with one of its [`tokens`](Self::tokens): the newest is replaced, the one presented stays
-    /// good until the first frame arrives on the new connection (our decision 1). None when the token is not, or no
-    /// longer, one of them, or the session is over; then nothing has changed.
-    pub fn resume(&mut self, presented: TokenHash, next: TokenHash) -> Option<Generation> {
+    /// Resumes the session with one of its [`tokens`](Self::tokens). The newest is replaced, and stays good like the one
+    /// presented until the first frame arrives on the new connection (our decision 1): of two connections that a client
+    /// began, the one that it gave up may be the last to be served. Returns which connection it is and the tokens that
+    /// are void now. None when the token is not, or no longer, one of them, or the session is over; then nothing has
+    /// changed.
+    pub fn resume(&mut self, presented: TokenHash, next: TokenHash) -> Option<(Generation, Vec<TokenHash>)> {
         if self.over || !self.tokens().any(|token| token == presented) {
             return None;
         }
-        self.previous = Some(presented);
+        let others: Vec<TokenHash> = self.tokens().filter(|token| *token != presented).collect();
+        self.older = std::iter::once(presented).chain(others).collect();
+        let void = self.older.split_off(self.older.len().min(OLDER_TOKENS));
         self.current = next;
         self.detached_at = None;
         self.closed = false;
         self.recent.clear();
         self.generation += 1;
-        Some(self.generation)
+        Some((self.generation, void))
     }
 
-    /// A frame arrived on the newest connection: its welcome has arrived, so the older token is void. Returns it.
-    pub fn heard(&mut self) -> Option<TokenHash> {
-        self.previous.take()
+    /// A frame arrived on the newest connection: its welcome has arrived, so the older tokens are void. Returns them.
+    pub fn heard(&mut self) -> Vec<TokenHash> {
+        std::mem::take(&mut self.older)
     }
 
     /// A connection is gone. An older one changes nothing.
@@ -214,23 +222,48 @@ mod tests {
         Session::new(SessionId::new(1, 1), "alice".parse().unwrap(), features, [1; 32])
     }
 
+    fn token(n: u8) -> TokenHash {
+        [n; 32]
+    }
+
     #[test]
-    fn the_token_before_the_last_is_good_until_the_new_connection_speaks() {
+    fn older_tokens_are_good_until_the_new_connection_speaks() {
         let mut session = session();
-        assert_eq!(session.resume([1; 32], [2; 32]), Some(2));
-        assert_eq!(session.tokens().collect::<Vec<_>>(), [[2; 32], [1; 32]]);
-        assert_eq!(session.resume([1; 32], [3; 32]), Some(3), "the welcome with token 2 was lost");
-        assert_eq!(session.resume([2; 32], [4; 32]), None, "a token that was superseded");
-        assert_eq!(session.tokens().collect::<Vec<_>>(), [[3; 32], [1; 32]]);
-        assert_eq!(session.heard(), Some([1; 32]));
-        assert_eq!(session.tokens().collect::<Vec<_>>(), [[3; 32]]);
-        assert_eq!(session.heard(), None);
+        assert_eq!(session.resume(token(1), token(2)), Some((2, vec![])));
+        assert_eq!(session.tokens().collect::<Vec<_>>(), [token(2), token(1)]);
+        assert_eq!(
+            session.resume(token(1), token(3)),
+            Some((3, vec![])),
+            "the welcome with token 2 was lost"
+        );
+        assert_eq!(
+            session.resume(token(2), token(4)),
+            Some((4, vec![])),
+            "or was not, and its client goes on"
+        );
+        assert_eq!(session.tokens().collect::<Vec<_>>(), [token(4), token(2), token(3), token(1)]);
+        assert_eq!(session.heard(), [token(2), token(3), token(1)]);
+        assert_eq!(session.tokens().collect::<Vec<_>>(), [token(4)]);
+        assert_eq!(session.resume(token(2), token(5)), None, "a token that was superseded");
+        assert_eq!(session.heard(), Vec::<TokenHash>::new());
+    }
+
+    #[test]
+    fn no_more_than_a_few_older_tokens_are_good_and_the_one_that_is_used_stays() {
+        let mut session = session();
+        let mut void = Vec::new();
+        for n in 0..7 {
+            void.extend(session.resume(token(1), token(2 + n)).unwrap().1);
+        }
+        assert_eq!(void, [token(2), token(3), token(4)], "the oldest of those that were not used");
+        assert!(session.tokens().any(|kept| kept == token(1)));
+        assert_eq!(session.tokens().count(), OLDER_TOKENS + 1);
     }
 
     #[test]
     fn a_connection_that_was_taken_over_cannot_detach_the_session() {
         let mut session = session();
-        session.resume([1; 32], [2; 32]);
+        session.resume(token(1), token(2));
         let window = Duration::from_secs(1);
         session.detach(1, Timestamp::default());
         assert!(session.connected());
@@ -238,7 +271,7 @@ mod tests {
         assert!(!session.expire(window, Timestamp::from_micros(999_999)));
         assert!(session.expire(window, Timestamp::from_micros(1_000_000)));
         assert_eq!(
-            session.resume([2; 32], [3; 32]),
+            session.resume(token(2), token(3)),
             None,
             "who is over is not resumed by whoever comes at that moment"
         );

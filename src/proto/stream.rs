@@ -365,7 +365,7 @@ impl Stream {
         slices
     }
 
-    /// Takes an acknowledgement (§6.5): frees what it covers. An older one than before changes nothing.
+    /// Takes an acknowledgement (§6.5): what it covers is free to go. An older one than before changes nothing.
     ///
     /// # Errors
     /// [`OutOfReach`] when it acknowledges a number that was never given out.
@@ -375,14 +375,14 @@ impl Stream {
         }
         self.acked = self.acked.max(seq);
         self.received = self.received.max(seq);
-        self.release(self.acked);
         Ok(())
     }
 
-    /// Frees the oldest numbers until the window holds, but none after `sent`: those are still on their way. Only
-    /// counts and bytes force it, never age (§6.5).
+    /// Frees what is acknowledged, and the oldest numbers until the window holds; but none after `sent`: those are
+    /// still on their way, also to a client that acknowledges what it had from an earlier connection. Only counts and
+    /// bytes force it, never age (§6.5).
     pub fn evict(&mut self, window: Window, sent: u64) {
-        self.release(self.newest.saturating_sub(window.events).min(sent));
+        self.release(self.newest.saturating_sub(window.events).max(self.acked).min(sent));
         while self.bytes > window.bytes
             && let Some(extent) = self.extents.front().filter(|extent| extent.last_seq() <= sent)
         {
@@ -504,6 +504,10 @@ mod tests {
         stream.ack(4).unwrap();
         stream.ack(2).unwrap();
         let all = |_: JobId| Some(1);
+        let roomy = Window { events: u64::MAX, bytes: usize::MAX };
+        stream.evict(roomy, 1);
+        assert_eq!(stream.reaches(1, all), Ok(()), "what is on its way again stays");
+        stream.evict(roomy, 10);
         assert_eq!(stream.reaches(4, all), Ok(()));
         assert_eq!(stream.reaches(10, all), Ok(()), "a client that is caught up is welcome");
         assert_eq!(stream.reaches(3, all), Err(OutOfReach { oldest: 5, newest: 10 }));

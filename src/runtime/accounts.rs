@@ -1,6 +1,6 @@
 //! What the jobs of each principal weigh, so that nobody's flood is paid for by others.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -61,7 +61,7 @@ impl Account {
 /// Every principal's account.
 #[derive(Debug)]
 pub(super) struct Accounts {
-    known: Mutex<HashMap<Principal, Account>>,
+    known: Mutex<BTreeMap<Principal, Account>>,
     evicted: Arc<Counts>,
 }
 

@@ -81,9 +81,11 @@ pub(super) async fn run(core: Arc<Core>, job: Arc<JobCell>, host: Arc<dyn AgentH
         let mut give_up = None;
         let end = loop {
             tokio::select! {
+                // An agent that is done is done, whatever else is due.
+                biased;
                 end = &mut running => break end,
-                () = until(&core, job.deadline(), give_up.is_none()) => job.deadline_passed(core.ambient.now()),
                 stop = stopped.stopped(), if give_up.is_none() => give_up = Some(stop.said.deadline.plus(overtime)),
+                () = until(&core, job.deadline(), give_up.is_none()) => job.deadline_passed(core.ambient.now()),
                 () = until(&core, give_up, true) => break AttemptEnd::Stopped,
             }
         };

@@ -16,9 +16,10 @@ use crate::auth::Unauthenticated;
 use crate::proto::flow::Refusals;
 use crate::proto::handshake::{self, Opening};
 use crate::proto::heartbeat::Heartbeat;
+use crate::proto::record::Tail;
 use crate::proto::session::{Generation, Session, TokenHash};
 use crate::proto::stream::OutOfReach;
-use crate::store::{Full, Op, Ticket};
+use crate::store::{Full, Op};
 use crate::transport::{CloseReason, Ended, FrameFault, FrameReader, Received, Transport};
 use crate::wire::agent_ref::AgentRef;
 use crate::wire::decode::{Undecodable, client_frame};
@@ -58,6 +59,8 @@ pub(super) async fn serve<T: Transport>(core: Arc<Core>, transport: T, peer: Pee
     let mut outbox = Outbox::new(writer, Duration::from_millis(core.limits.send_timeout_ms));
     // Boxed, so that what the handshake needs is not kept for as long as the connection; so with the refusal.
     let opened = tokio::select! {
+        // Who has said hello is told of a stop in words.
+        biased;
         opened = Box::pin(open(&core, &mut reader, wanted.as_deref())) => opened,
         () = core.stopping.cancelled() => return outbox.close(CloseReason::GoingAway).await,
     };
@@ -78,8 +81,10 @@ pub(super) async fn serve<T: Transport>(core: Arc<Core>, transport: T, peer: Pee
     let reason = match welcomed {
         Err(reason) => reason,
         Ok(()) => tokio::select! {
-            reason = writer::write(&link, &mut outbox) => reason,
+            // What was asked is heard first, so that its answer leaves at once.
+            biased;
             never = read(&link, reader) => match never {},
+            reason = writer::write(&link, &mut outbox) => reason,
         },
     };
     if reason == CloseReason::TakenOver {
@@ -212,7 +217,7 @@ async fn begin(
     let cell = SessionCell::new(session, core.store.clone(), core.limits.clone());
     core.registry.open(&cell, hash(&token), &core.limits)?;
     let opened = Op::SessionOpened { session: id, principal, features, token: hash(&token) };
-    stored(core, cell.submit(vec![opened])).await?;
+    requests::stored(core, cell.submit(vec![opened])).await?;
     core.meters.sessions_opened.one();
     Ok(welcome(core, cell, 1, token, dialect, 0))
 }
@@ -232,16 +237,17 @@ async fn go_on(
     if foreign || other {
         return Err(refuse());
     }
+    // Followed first: what goes from now on is missed in the stream, and what is gone already is missed here.
+    follow_again(core, &cell).await?;
     reaches(core, &cell, resume.last_event_seq)
         .await?
         .map_err(|out| refuse().with("oldest_event_seq", out.oldest).with("newest_event_seq", out.newest))?;
-    follow_again(core, &cell).await?;
     let token = new_token(core);
     let next = hash(&token);
     let retoken = |void: &[TokenHash]| core.registry.retoken(cell.id, Some(next), void);
     let resumed = cell.resume(presented, next, resume.last_event_seq, retoken);
     let (generation, ticket) = resumed.ok_or_else(refuse)?;
-    stored(core, ticket).await?;
+    requests::stored(core, ticket).await?;
     Ok(welcome(core, cell, generation, token, dialect, resume.last_event_seq))
 }
 
@@ -249,7 +255,7 @@ async fn go_on(
 async fn follow_again(core: &Core, cell: &Arc<SessionCell>) -> Result<(), ErrorBody> {
     let unfollowed = cell.lock().unfollowed();
     for job in unfollowed {
-        if let Some(job) = requests::load(core, cell, job).await? {
+        if let Some(job) = requests::load(core, job).await? {
             cell.follow(&mut cell.lock(), &job);
         }
     }
@@ -258,29 +264,30 @@ async fn follow_again(core: &Core, cell: &Arc<SessionCell>) -> Result<(), ErrorB
 
 /// Whether everything after a number can be sent again.
 async fn reaches(core: &Core, cell: &SessionCell, seq: u64) -> Result<Result<(), OutOfReach>, ErrorBody> {
-    let (jobs, followed): (Vec<JobId>, HashMap<JobId, u64>) = {
-        let inner = cell.lock();
-        let jobs = inner.proto.stream.jobs();
-        let known = |job: &JobId| Some((*job, inner.followed(*job)?.tail(|tail| tail.first())));
-        let followed = jobs.iter().filter_map(known).collect();
-        (jobs, followed)
-    };
-    let mut oldest = followed;
-    for job in jobs {
-        if !oldest.contains_key(&job)
-            && let Some(row) = core.store.job(job).await.map_err(requests::unreadable)?
+    // The first position that is kept of each job; none of those that are gone.
+    let mut oldest: HashMap<JobId, Option<u64>> = HashMap::new();
+    loop {
+        let mut stored = Vec::new();
         {
-            oldest.insert(job, row.tail.first());
+            let inner = cell.lock();
+            for job in inner.proto.stream.jobs() {
+                // What lives may be ahead of the store, or not be there yet; the rest may be gone from there.
+                match core.registry.live(job) {
+                    Some(live) => drop(oldest.insert(job, Some(live.tail(Tail::first)))),
+                    None if oldest.contains_key(&job) => {}
+                    None => stored.push(job),
+                }
+            }
+            if stored.is_empty() {
+                return Ok(inner.proto.stream.reaches(seq, |job| oldest.get(&job).copied().flatten()));
+            }
+        }
+        // Meanwhile an older connection may begin more jobs: so there is another look.
+        for job in stored {
+            let row = core.store.job(job).await.map_err(requests::unreadable)?;
+            oldest.insert(job, row.map(|row| row.tail.first()));
         }
     }
-    Ok(cell.lock().proto.stream.reaches(seq, |job| oldest.get(&job).copied()))
-}
-
-async fn stored(core: &Core, ticket: Ticket) -> Result<(), ErrorBody> {
-    core.store
-        .applied(ticket)
-        .await
-        .map_err(|fenced| ErrorBody::new(ErrorCode::InternalError, fenced.to_string()))
 }
 
 fn welcome(
@@ -365,10 +372,11 @@ fn heard(link: &Link) -> bool {
     if inner.proto.generation() != link.generation {
         return false;
     }
-    if let Some(void) = inner.proto.heard() {
+    let void = inner.proto.heard();
+    if !void.is_empty() {
         let hashes = inner.proto.tokens().collect();
         link.session.submit(vec![Op::Tokens { session: link.session.id, hashes }]);
-        link.core.registry.retoken(link.session.id, None, &[void]);
+        link.core.registry.retoken(link.session.id, None, &void);
     }
     true
 }

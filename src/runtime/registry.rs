@@ -1,6 +1,6 @@
 //! What is alive: sessions by id and token, jobs that have not ended, and how many each principal has.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -22,14 +22,16 @@ const RETRY_AFTER_MS: u64 = 1_000;
 
 #[derive(Default)]
 struct Sessions {
-    by_id: HashMap<SessionId, Arc<SessionCell>>,
+    /// In the order in which they were opened.
+    by_id: BTreeMap<SessionId, Arc<SessionCell>>,
     by_token: HashMap<TokenHash, SessionId>,
     per_principal: HashMap<Principal, usize>,
 }
 
 #[derive(Default)]
 struct Jobs {
-    live: HashMap<JobId, Arc<JobCell>>,
+    /// In the order in which they were accepted.
+    live: BTreeMap<JobId, Arc<JobCell>>,
     per_principal: HashMap<Principal, usize>,
     finished: VecDeque<Finished>,
 }

@@ -68,17 +68,12 @@ pub(super) async fn handle(
 
 fn ack(session: &SessionCell, seq: u64) -> Result<(), ErrorBody> {
     let mut inner = session.lock();
-    let stream = &mut inner.proto.stream;
-    let before = stream.released();
-    stream.ack(seq).map_err(|out| {
+    inner.proto.stream.ack(seq).map_err(|out| {
         let newest = out.newest;
         ErrorBody::invalid(format!("payload.last_processed_seq: the newest event_seq is {newest}, got {seq}"))
     })?;
-    let through = stream.released();
-    if through > before {
-        session.submit(vec![Op::Released { session: session.id, through }]);
-    }
     drop(inner);
+    // The writer knows what of it was sent on its connection, and frees that.
     session.wake();
     Ok(())
 }
@@ -106,7 +101,7 @@ async fn list_jobs(core: &Core, session: &SessionCell, id: String, list: ListJob
 async fn find(core: &Core, session: &SessionCell, named: Option<&str>) -> Result<Arc<JobCell>, ErrorBody> {
     let named = named.unwrap_or_default();
     let found = match named.parse::<JobId>() {
-        Ok(job) => load(core, session, job).await?,
+        Ok(job) => load(core, job).await?,
         Err(_) => None,
     };
     found
@@ -114,15 +109,10 @@ async fn find(core: &Core, session: &SessionCell, named: Option<&str>) -> Result
         .ok_or_else(|| authority::no_such_job(named))
 }
 
-/// A job that is followed, alive, or kept.
-pub(super) async fn load(
-    core: &Core,
-    session: &SessionCell,
-    job: JobId,
-) -> Result<Option<Arc<JobCell>>, ErrorBody> {
-    let at_hand = session.lock().followed(job).or_else(|| core.registry.live(job));
-    if at_hand.is_some() {
-        return Ok(at_hand);
+/// A job that is alive or kept.
+pub(super) async fn load(core: &Core, job: JobId) -> Result<Option<Arc<JobCell>>, ErrorBody> {
+    if let Some(live) = core.registry.live(job) {
+        return Ok(Some(live));
     }
     let row = core.store.job(job).await.map_err(unreadable)?;
     Ok(row.map(|row| Arc::new(JobCell::stored(row, core.store.clone(), core.limits.clone()))))
@@ -153,10 +143,10 @@ async fn submit_order(
         Some(original) => return repeat(core, session, request_id, &original),
         None => begin(core, session, request_id.clone(), order)?,
     };
-    // Another session came first with the same key and parameters while this one was deciding.
+    // Another session came first with the same key while this one was deciding.
     match raced {
         None => Ok(()),
-        Some(first) => match load(core, session, first).await? {
+        Some(known) => match original(core, known).await? {
             Some(original) => repeat(core, session, request_id, &original),
             None => Err(ErrorBody::new(
                 ErrorCode::InternalError,
@@ -191,21 +181,39 @@ async fn repeated(
     let Some(key) = &order.key else { return Ok(None) };
     let resolved = core.catalogue.resolve(&order.asked).ok().map(|version| version.agent);
     let known = core.keys.lock().look_up(&session.principal, key, order, resolved.as_ref());
+    original(core, known).await
+}
+
+/// The job of a repeated submit, if it is kept.
+async fn original(core: &Core, known: Repeat) -> Result<Option<Arc<JobCell>>, ErrorBody> {
     match known {
         Repeat::New => Ok(None),
-        Repeat::Same(job) => load(core, session, job).await,
-        Repeat::Conflict(error) => Err(error),
+        Repeat::Same(job) => load(core, job).await,
+        Repeat::Conflict(job, error) => {
+            // That the key is taken is true once its job is stored.
+            let ticket = core.registry.live(job).map(|cell| cell.ticket()).unwrap_or_default();
+            stored(core, ticket).await?;
+            Err(error)
+        }
     }
 }
 
-/// Begins a new job, unless another session has just begun one with the same key and parameters: then that one is
-/// returned and nothing has happened.
+/// Waits until what an answer depends on is stored.
+pub(super) async fn stored(core: &Core, ticket: Ticket) -> Result<(), ErrorBody> {
+    core.store
+        .applied(ticket)
+        .await
+        .map_err(|fenced| ErrorBody::new(ErrorCode::InternalError, fenced.to_string()))
+}
+
+/// Begins a new job, unless another session has just begun one with the same key: then what that makes of this
+/// submit is returned, and nothing has happened.
 fn begin(
     core: &Arc<Core>,
     session: &Arc<SessionCell>,
     request_id: String,
     order: Order,
-) -> Result<Option<JobId>, ErrorBody> {
+) -> Result<Option<Repeat>, ErrorBody> {
     let now = core.ambient.now();
     if core.draining.is_cancelled() {
         return Err(ErrorBody::new(ErrorCode::InternalError, "the daemon is stopping; submit again"));
@@ -232,8 +240,8 @@ fn begin(
     room_for_attachment(core, &inner.proto.stream, id)?;
     // The keys stay locked until the job is on its way to the store: whoever repeats this submit waits behind it.
     let mut keys = spec.order.key.is_some().then(|| core.keys.lock());
-    if let Some(first) = take_in(core, &cell, keys.as_deref_mut())? {
-        return Ok(Some(first));
+    if let Some(known) = take_in(core, &cell, keys.as_deref_mut())? {
+        return Ok(Some(known));
     }
     let mut ops = vec![Op::JobAccepted { spec }];
     ops.extend(session.attach(&mut inner, &cell, 0, true));
@@ -249,8 +257,8 @@ fn begin(
 }
 
 /// Takes a new job into the registry and its key into memory, both or neither. Two sessions may have come this far
-/// with one key: the first to get here has it, and its job is returned to the second.
-fn take_in(core: &Core, cell: &Arc<JobCell>, keys: Option<&mut Keys>) -> Result<Option<JobId>, ErrorBody> {
+/// with one key: the first to get here has it, and the second is told.
+fn take_in(core: &Core, cell: &Arc<JobCell>, keys: Option<&mut Keys>) -> Result<Option<Repeat>, ErrorBody> {
     let Spec { principal, agent, order, id, .. } = &*cell.spec;
     let (Some(keyed), Some(keys)) = (Keyed::of(&cell.spec), keys) else {
         return core.registry.accept(cell, &core.limits).map(|()| None);
@@ -261,8 +269,7 @@ fn take_in(core: &Core, cell: &Arc<JobCell>, keys: Option<&mut Keys>) -> Result<
             keys.remember(principal, *id, keyed);
             Ok(None)
         }
-        Repeat::Same(first) => Ok(Some(first)),
-        Repeat::Conflict(error) => Err(error),
+        known @ (Repeat::Same(_) | Repeat::Conflict(..)) => Ok(Some(known)),
     }
 }
 
@@ -285,7 +292,15 @@ async fn cancel_job(
     let steering = steering(core, session.id, &cell.submitters());
     let mut inner = session.lock();
     authority::may_cancel(steering)?;
-    let ticket = cell.cancel(reason.clone(), core.ambient.now()).map_err(authority::too_late)?;
+    let ticket = match cell.cancel(reason.clone(), core.ambient.now()) {
+        Ok(ticket) => ticket,
+        Err(status) => {
+            drop(inner);
+            // That it has ended is true once its end is stored.
+            stored(core, cell.ticket()).await?;
+            return Err(authority::too_late(status));
+        }
+    };
     let message = ServerMessage::Cancelled(Cancelled {
         job_id: cell.id(),
         reply_to: request_id.clone(),
@@ -334,8 +349,11 @@ async fn subscribe_job(
         (false, _) => followed.map_or(last, |attachment| attachment.pos),
         (true, 0) => first - 1,
         (true, from) if from < first - 1 => return Err(authority::trimmed(from, first)),
-        (true, from) => from.min(last),
+        // Nor does who follows it pass over what it was not sent yet.
+        (true, from) => from.min(followed.map_or(last, |attachment| attachment.pos)),
     };
+    // Before the batch whose ticket it goes with: a status must not be told before it is stored.
+    let current_status = cell.status();
     let ops = session.attach(&mut inner, &cell, from, false);
     let ticket = session.submit(ops);
     let spec = &cell.spec;
@@ -343,7 +361,7 @@ async fn subscribe_job(
         job_id: spec.id,
         reply_to: request_id.clone(),
         request_id,
-        current_status: cell.status(),
+        current_status,
         agent: spec.agent.clone(),
         lease: spec.order.lease.clone(),
         lease_constraints: spec.order.constraints.clone(),

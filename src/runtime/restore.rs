@@ -57,14 +57,14 @@ fn restore_job(core: &Core, row: JobRow, now: Timestamp) -> (JobId, Arc<JobCell>
 
 fn restore_session(core: &Core, row: SessionRow, jobs: &BTreeMap<JobId, Arc<JobCell>>, now: Timestamp) {
     let SessionRow { id, principal, features, tokens, closed, attached, extents, released } = row;
-    let Some(newest) = tokens.first() else { return };
+    let Some((newest, older)) = tokens.split_first() else { return };
     let steered = attached.iter().filter(|(_, attachment)| attachment.submitter);
     for cell in steered.filter_map(|(job, _)| jobs.get(job)) {
         cell.add_submitter(id);
     }
     let stream = Stream::restored(released, extents, attached);
     let session = Session::new(id, principal, features, *newest);
-    let session = session.restored(tokens.get(1).copied(), stream, closed, now);
+    let session = session.restored(older, stream, closed, now);
     let cell = SessionCell::new(session, core.store.clone(), core.limits.clone());
     core.registry.restore_session(&cell, &tokens);
 }

@@ -155,8 +155,8 @@ impl SessionCell {
         let mut inner = self.inner.lock();
         if inner.proto.generation() == generation {
             inner.proto.close();
-            self.submit(vec![Op::Closed { session: self.id, closed: true }]);
-            inner.reply(Reply { message: answer, job_id: None, trace_id: None, ticket: Ticket::default() });
+            let ticket = self.submit(vec![Op::Closed { session: self.id, closed: true }]);
+            inner.reply(Reply { message: answer, job_id: None, trace_id: None, ticket });
             inner.closing = Some((generation, CloseReason::Done));
             drop(inner);
             self.wake();
@@ -177,14 +177,13 @@ impl SessionCell {
         if after < inner.proto.stream.released() {
             return None;
         }
-        let others: Vec<TokenHash> = inner.proto.tokens().filter(|token| *token != presented).collect();
         let was_closed = inner.proto.closed();
-        let generation = inner.proto.resume(presented, next)?;
+        let (generation, gone) = inner.proto.resume(presented, next)?;
         // Under the lock, so that the tokens are stored in the order in which they were given.
         let mut ops = vec![Op::Tokens { session: self.id, hashes: inner.proto.tokens().collect() }];
         ops.extend(was_closed.then_some(Op::Closed { session: self.id, closed: false }));
         let ticket = self.submit(ops);
-        void(&others);
+        void(&gone);
         inner.replies.clear();
         inner.closing = None;
         inner.sent = after;
@@ -355,7 +354,7 @@ impl SessionCell {
         inner.numbered
     }
 
-    /// Frees what the window does not hold and the client was sent.
+    /// Frees what was acknowledged or the window does not hold, as far as the client was sent it.
     fn trim(&self, inner: &mut Inner, sent: u64) {
         let stream = &mut inner.proto.stream;
         let before = stream.released();

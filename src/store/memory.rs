@@ -31,7 +31,7 @@ struct Inner {
     jobs: HashMap<JobId, StoredJob>,
     ids: BTreeSet<JobId>,
     by_principal: BTreeMap<Principal, BTreeSet<JobId>>,
-    sessions: HashMap<SessionId, SessionRow>,
+    sessions: BTreeMap<SessionId, SessionRow>,
     bytes: u64,
 }
 
