@@ -1,0 +1,82 @@
+//! The daemon in a world where time, the disk, the network, clients and agents follow from a seed, and a checker
+//! that knows what may be spoken. Each seed is run twice and must leave the same trace.
+//!
+//! `cargo test --test sim` runs some hundred seeds. `ARCPD_SIM_SEEDS=FROM..TO cargo test --test sim seeds` runs others.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::wildcard_enum_match_arm)]
+#![allow(clippy::print_stdout, clippy::cast_possible_truncation)] // Test code.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod agents;
+mod clients;
+mod dice;
+mod disk;
+mod judge;
+mod net;
+mod oracle;
+mod plan;
+mod state;
+mod world;
+
+use std::ops::Range;
+
+use dice::Dice;
+use plan::Plan;
+use world::{Outcome, run};
+
+/// The seeds of an ordinary test run.
+const SEEDS: Range<u64> = 0..200;
+
+fn once(seed: u64) -> Outcome {
+    run(Plan::new(seed, &mut Dice::new(seed)))
+}
+
+/// Runs a seed twice; says what went wrong.
+fn check(seed: u64) -> Result<Outcome, String> {
+    let (first, second) = (once(seed), once(seed));
+    if let Some(line) = first.trace.iter().zip(&second.trace).position(|(one, other)| one != other) {
+        let before = first.trace[line.saturating_sub(5)..line].join("\n");
+        return Err(format!(
+            "the same seed went two ways at line {line}:\n{before}\n- {}\n+ {}",
+            first.trace[line], second.trace[line]
+        ));
+    }
+    if first.trace.len() != second.trace.len() {
+        return Err("the same seed went on for longer once".into());
+    }
+    if first.violations.is_empty() {
+        return Ok(first);
+    }
+    let file = format!("{}/sim-{seed}.trace", env!("CARGO_TARGET_TMPDIR"));
+    std::fs::write(&file, first.trace.join("\n")).unwrap();
+    Err(format!("{}\nThe whole trace is in {file}", first.violations.join("\n")))
+}
+
+fn seeds() -> Range<u64> {
+    let Ok(text) = std::env::var("ARCPD_SIM_SEEDS") else { return SEEDS };
+    let ends = text.split_once("..").and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
+    ends.expect("ARCPD_SIM_SEEDS is FROM..TO")
+}
+
+#[test]
+fn seeds_lead_to_nothing_that_is_wrong_and_always_to_the_same() {
+    let mut wrongs = Vec::new();
+    let (mut runs, mut lives, mut jobs, mut frames) = (0, 0, 0, 0);
+    for seed in seeds() {
+        match check(seed) {
+            Ok(outcome) => {
+                runs += 1;
+                lives += outcome.lives;
+                jobs += outcome.jobs;
+                frames += outcome.frames;
+            }
+            Err(wrong) => wrongs.push(format!(
+                "seed {seed}: {wrong}\nagain: ARCPD_SIM_SEEDS={seed}..{} cargo test --test sim seeds\n",
+                seed + 1
+            )),
+        }
+    }
+    println!("{runs} seeds, each twice: {lives} lives, {jobs} jobs, {frames} frames");
+    assert!(wrongs.is_empty(), "{} seeds went wrong\n{}", wrongs.len(), wrongs.join("\n"));
+}
