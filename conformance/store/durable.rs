@@ -15,7 +15,7 @@ use crate::world::{
 };
 
 /// Waits until something holds, for a minute.
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let waits = async {
         while !holds() {
             tokio::time::sleep(Duration::from_millis(2)).await;

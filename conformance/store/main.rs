@@ -5,6 +5,7 @@
 mod contract;
 mod durable;
 mod random;
+mod torn;
 mod world;
 
 macro_rules! contract {
