@@ -1,5 +1,6 @@
 //! `/api`: every endpoint, held against its schema.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arcpd::store::sqlite::{SqliteOptions, SqliteStore};
@@ -281,4 +282,37 @@ async fn limits_are_told_with_what_is_used_of_them() {
     assert_eq!(row("attachments_per_session")["used"], 2);
     assert!(row("store_bytes")["used"].as_u64().unwrap() > 2_000);
     assert_eq!((&row("frame_bytes")["unit"], &row("frame_bytes")["used"]), (&json!("bytes"), &Value::Null));
+}
+
+#[tokio::test]
+async fn the_documentation_has_every_endpoint_and_no_other() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operating.md")).unwrap();
+    let rows = page.lines().filter_map(|line| {
+        let mut cells = line.strip_prefix("| `")?.split(" | ");
+        let (method, path) = cells.next()?.trim_end_matches('`').split_once(" /api")?;
+        Some((method, path, cells.last()?.trim_end_matches(" |").trim_matches('`')))
+    });
+    let door = Door::open().await;
+    let (mut asked, mut named) = (BTreeSet::new(), BTreeSet::new());
+    for (method, path, schema) in rows {
+        let path = path
+            .replace("{job_id}", "job_01J00000000000000000000000")
+            .replace("{session_id}", "sess_01J00000000000000000000000");
+        let answer = door.ask(method, &format!("/api{path}"), Some("tok-o"), "").await;
+        assert!(
+            answer.status == 200 || !answer.body.contains("nothing is here"),
+            "{method} {path}: {answer:?}"
+        );
+        assert_ne!(answer.status, 405, "{method} {path}");
+        asked.insert(path.split('/').nth(1).unwrap().to_owned());
+        named.insert(schema.to_owned());
+    }
+    let nothing = refused(&door, "/api/x", 404).await;
+    let there = nothing.split("/api/").skip(1).map(|rest| rest.split([',', ' ']).next().unwrap().to_owned());
+    assert_eq!(asked, there.collect(), "{nothing}");
+    let schemas = schema::all()
+        .into_iter()
+        .filter_map(|file| Some(file.path.strip_prefix("api/")?.trim_end_matches(".json").to_owned()));
+    let of_answers = schemas.filter(|name| !["error", "cancel_request"].contains(&name.as_str()));
+    assert_eq!(named, of_answers.collect());
 }

@@ -139,8 +139,8 @@ impl Meters {
 
     /// A connection was sent the numbers after `from` up to `to`; those up to `old` had been given out before it began.
     pub(super) fn delivered(&self, from: u64, to: u64, old: u64) {
-        self.events_out.add(to.saturating_sub(from));
         self.replayed.add(to.min(old).saturating_sub(from));
+        self.events_out.add(to.saturating_sub(from));
     }
 
     fn measure(&self, page: &mut Page) {
