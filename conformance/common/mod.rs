@@ -5,4 +5,5 @@
 pub mod ailing;
 pub mod gated;
 pub mod peer;
+pub mod process;
 pub mod puppet;

@@ -1,15 +1,12 @@
-//! A daemon with child agents that gets no chance to say goodbye.
+//! A daemon with child agents, and what stays from life to life.
 
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+
+use crate::common::process::Process;
 
 /// Who may come, and with what.
 pub(crate) const PRINCIPALS: [(&str, &str); 2] = [("alice", "tok-a"), ("bob", "tok-b")];
-
-/// The longest that an orderly stop may take.
-const STOP: Duration = Duration::from_secs(30);
 
 /// Everything that stays from life to life.
 pub(crate) struct Home {
@@ -54,7 +51,7 @@ impl Home {
     }
 
     /// One life.
-    pub(crate) fn daemon(&self) -> Daemon {
+    pub(crate) fn daemon(&self) -> Process {
         let mut command = Command::new(env!("CARGO_BIN_EXE_arcpd"));
         command.args(["serve", "--listen", "127.0.0.1:0", "--store", "sqlite", "--log-level", "error"]);
         let path = |name: &str| self.dir.path().join(name).to_str().unwrap().to_owned();
@@ -63,44 +60,7 @@ impl Home {
         let tokens: Vec<String> = PRINCIPALS.iter().map(|(name, token)| format!("{name}={token}")).collect();
         command.env("ARCPD_TOKENS", tokens.join(",")).env("HOME", self.dir.path());
         command.env("ARCPD_LIMITS_JOB_ATTEMPTS", "10000").env("ARCPD_LIMITS_CANCEL_GRACE_MS", "50");
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-        let mut process = command.spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let url =
-            line.trim().strip_prefix("arcpd listening on ").expect("the daemon did not start").to_owned();
-        Daemon { process, url }
-    }
-}
-
-/// A daemon's process.
-pub(crate) struct Daemon {
-    process: Child,
-    pub(crate) url: String,
-}
-
-impl Daemon {
-    /// Stops in order, which has to be done in time and without an error.
-    pub(crate) fn stop(mut self) {
-        let pid = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-        let until = Instant::now() + STOP;
-        let status = loop {
-            match self.process.try_wait().unwrap() {
-                Some(status) => break status,
-                None => assert!(Instant::now() < until, "the daemon does not stop"),
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        };
-        assert!(status.success(), "{status}");
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // One that has stopped in order is gone already.
-        let _ = self.process.kill();
-        self.process.wait().unwrap();
+        Process::spawn(&mut command)
     }
 }
 

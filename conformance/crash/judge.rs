@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::client::{Client, digest};
 use crate::common::peer::{FEATURES, Peer};
-use crate::daemon::{Daemon, Home, PRINCIPALS};
+use crate::common::process::Process;
+use crate::daemon::{Home, PRINCIPALS};
 
 /// One accepted job: its submit, and whether its cancellation was confirmed.
 struct Promise<'a> {
@@ -17,7 +18,7 @@ struct Promise<'a> {
 }
 
 /// Compares everything; says how many events the journal holds.
-pub(crate) async fn judge(home: &Home, daemon: &Daemon, clients: &[Client]) -> u64 {
+pub(crate) async fn judge(home: &Home, daemon: &Process, clients: &[Client]) -> u64 {
     let mut events = 0;
     for (principal, token) in PRINCIPALS {
         let own: Vec<&Client> = clients.iter().filter(|client| client.name.starts_with(principal)).collect();
