@@ -1,5 +1,6 @@
 //! Where a daemon keeps what it knows, who has it, and what others do about that.
 
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -134,4 +135,89 @@ fn stdio_opens_the_store_that_was_chosen_and_others_are_told() {
     let mut third = stdio(home.path(), &[]);
     works(&mut third);
     assert!(third.talk().contains("in memory"), "{}", third.talk());
+}
+
+fn store(home: &std::path::Path, args: &[&str]) -> Ran {
+    Ran::of(arcpd(home).arg("store").args(args).output().unwrap())
+}
+
+#[test]
+fn a_backup_taken_under_load_is_a_store_with_a_consistent_past() {
+    let mut daemon = Daemon::start();
+    let ticking = ["submit", "ticker", "--input", r#"{"count":100000,"interval_ms":1}"#, "--json"];
+    let mut clients: Vec<_> = (0..3)
+        .map(|_| {
+            let mut client = daemon.client(&ticking).stdout(std::process::Stdio::piped()).spawn().unwrap();
+            let mut lines = BufReader::new(client.stdout.take().unwrap()).lines();
+            for _ in 0..20 {
+                lines.next().unwrap().unwrap();
+            }
+            (client, lines)
+        })
+        .collect();
+    let taken = store(daemon.home.path(), &["backup", "taken.db", "--json"]);
+    assert_eq!(taken.code, Some(0), "{}", taken.err);
+    assert!(taken.json()[0]["bytes"].as_u64().unwrap() > 0 && taken.json()[0]["took_ms"].is_u64());
+    for (client, lines) in &mut clients {
+        lines.next().unwrap().unwrap();
+        client.kill().unwrap();
+        client.wait().unwrap();
+    }
+    // As docs/store.md has it: stop, put it in place, start.
+    daemon.signal("TERM");
+    let home = daemon.take_home();
+    daemon.wait();
+    std::fs::rename(home.path().join("taken.db"), store_of(home.path())).unwrap();
+    assert_eq!(store(home.path(), &["check"]).out, format!("{}: whole\n", store_of(home.path()).display()));
+    let mut command = arcpd(home.path());
+    let again = Daemon::of(command.args(["serve", "--listen", "127.0.0.1:0"]).args(ALICE), home);
+    let jobs = again.run(&["jobs", "--json"]).json();
+    assert_eq!(jobs.len(), 3);
+    for job in jobs {
+        let watched = again.run(&["watch", job["job_id"].as_str().unwrap(), "--json"]);
+        assert_eq!(watched.code, Some(1), "its agent is gone, and it says so: {watched:?}");
+        let lines = watched.json();
+        let seen: Vec<u64> = lines.iter().filter_map(|line| line["body"]["current"].as_u64()).collect();
+        assert!(seen.len() >= 10 && seen.iter().copied().eq(1..=seen.len() as u64), "{seen:?}");
+    }
+}
+
+#[test]
+fn a_store_is_looked_after_beside_its_daemon() {
+    let daemon = Daemon::start();
+    let job = daemon.run(&["submit", "echo", "--input", "7", "--detach"]).out;
+    let home = daemon.home.path();
+    let stats = store(home, &["stats", "--json"]);
+    let found = &stats.json()[0];
+    assert_eq!((&found["pid"], &found["url"]), (&json!(daemon.pid()), &json!(daemon.url)), "{found}");
+    assert_eq!(found["jobs"].as_object().unwrap().values().filter_map(|n| n.as_u64()).sum::<u64>(), 1);
+    let words = store(home, &["stats"]).out;
+    assert!(words.contains(job.trim()) && words.contains(&daemon.url), "{words}");
+    assert!(store(home, &["check"]).out.ends_with("arcpd.db: whole\n"));
+    let refused = store(home, &["vacuum"]);
+    assert_eq!(refused.code, Some(8));
+    assert!(refused.err.contains(&format!("process {}", daemon.pid())), "{}", refused.err);
+}
+
+#[test]
+fn a_store_that_is_not_whole_is_told_with_what_to_do() {
+    let mut daemon = Daemon::start();
+    daemon.run(&["submit", "echo"]);
+    daemon.signal("TERM");
+    let home = daemon.take_home();
+    daemon.wait();
+    assert_eq!(store(home.path(), &["vacuum"]).code, Some(0));
+    let path = store_of(home.path());
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.execute("DELETE FROM record", []).unwrap();
+    drop(db);
+    let checked = store(home.path(), &["check"]);
+    assert_eq!(checked.code, Some(8));
+    assert!(checked.out.contains("without a gap") && checked.err.contains("backup"), "{checked:?}");
+    let checked = store(home.path(), &["check", "--json", path.to_str().unwrap()]);
+    assert_eq!((checked.code, &checked.json()[0]["whole"]), (Some(8), &json!(false)));
+    let refused = store(home.path(), &["backup", "no.db"]);
+    assert!(refused.err.contains("not whole") && !home.path().join("no.db").exists(), "{}", refused.err);
+    let elsewhere = store(home.path(), &["stats", "--store-path", "/dev/null/x"]);
+    assert_eq!(elsewhere.code, Some(8));
 }

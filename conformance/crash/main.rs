@@ -3,7 +3,8 @@
 //! Every client notes what it was promised and every frame that it was sent; every agent notes what it says before it
 //! says it. At the end the journal is compared with all of that: no gap, no duplicate, no other payload, every job
 //! ends exactly once, no accepted job is lost, no confirmed cancellation forgotten, every repeated submit is the same
-//! job. `ARCPD_CRASH_ROUNDS` makes the campaign longer, `ARCPD_CRASH_SEED` makes it another one.
+//! job; and every file that a daemon leaves passes the full check. `ARCPD_CRASH_ROUNDS` makes the campaign longer,
+//! `ARCPD_CRASH_SEED` makes it another one.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::wildcard_enum_match_arm)]
 #![allow(clippy::print_stdout)] // Test code.
 
@@ -15,6 +16,7 @@ mod judge;
 
 use std::time::Duration;
 
+use arcpd::store::sqlite::audit;
 use client::{Board, Client, Dice};
 use daemon::{Home, PRINCIPALS};
 
@@ -61,12 +63,14 @@ async fn campaign(durability: &'static str, seed: u64) {
         for life in lives {
             clients.push(life.await.unwrap());
         }
+        assert_eq!(audit(&home.store()).unwrap(), [], "what the daemon left is not whole");
     }
     let daemon = home.daemon();
     for client in &mut clients {
         client.settle(&daemon.url).await;
     }
     let journal = judge::judge(&home, &daemon, &clients).await;
+    assert_eq!(audit(&home.store()).unwrap(), [], "what the daemon works on is not whole");
     let jobs: usize = clients.iter().map(|client| client.submits.len()).sum();
     let (seen, again) =
         clients.iter().fold((0, 0), |(a, b), client| (a + client.count(), b + client.replayed));

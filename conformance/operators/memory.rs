@@ -237,6 +237,20 @@ const ROWS: &[Row] = &[
         ],
     },
     Row {
+        what: "What `arcpd store` tells of a store, in a process of its own",
+        bounds: &[
+            Fixed("src/store/sqlite/audit.rs", "EXAMPLES"),
+            Fixed("src/store/sqlite/audit.rs", "PAGE_LINES"),
+            Fixed("src/store/sqlite/stats.rs", "BIGGEST"),
+        ],
+        metrics: &["arcpd_store_used_bytes"],
+        fields: &[
+            "store/sqlite/audit.rs Finding.examples",
+            "store/sqlite/stats.rs Stats.biggest",
+            "store/sqlite/stats.rs Stats.jobs",
+        ],
+    },
+    Row {
         what: "Idempotency keys, beside those of jobs that have not ended",
         bounds: &[Limit("idempotency_keys"), Limit("idempotency_age_sec"), Limit("idempotency_key_chars")],
         metrics: &["arcpd_limit_used{limit=\"idempotency_keys\"}"],

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::wildcard_enum_match_arm)] // Test code.
 
+mod audit;
 mod contract;
 mod durable;
 mod random;

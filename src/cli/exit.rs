@@ -7,6 +7,7 @@ use super::connect::Interrupt;
 use super::daemon::StartError;
 use super::operator::NoAnswer;
 use super::stdio::StdioError;
+use super::store::StoreError;
 use crate::client::{CollectError, ConnectError, Cut, Outcome, RequestError};
 use crate::transport::websocket as transport;
 use crate::wire::error::{ErrorBody, ErrorCode};
@@ -32,7 +33,7 @@ pub enum Exit {
     Refused = 6,
     /// The runtime does not know who is asking.
     Unauthenticated = 7,
-    /// A file or address here could not be used, or the result that came is not whole.
+    /// A file or address here could not be used, or the result that came or a store is not whole.
     Local = 8,
     /// There never was a connection; nothing was sent.
     Unreachable = 9,
@@ -55,7 +56,7 @@ Exit codes:
     5  the connection is cut; the job may still run
     6  refused by the runtime
     7  not authenticated
-    8  a local file or address cannot be used, or the result is not whole
+    8  a local file or address cannot be used, or a result or store is not whole
     9  could not connect; nothing was sent
   129  ended by SIGHUP
   130  interrupted by Ctrl-C
@@ -170,6 +171,8 @@ pub(super) enum Failure {
     Bench(#[from] BenchError),
     #[error("{0}")]
     Stdio(#[from] StdioError),
+    #[error("{0}")]
+    Store(#[from] StoreError),
     #[error("interrupted before an answer came; a request that was sent may still be carried out")]
     Interrupted(Interrupt),
 }
@@ -212,7 +215,8 @@ impl Failure {
             Failure::Stdio(StdioError::Connect(_) | StdioError::Join { .. }) => Exit::Unreachable,
             Failure::Bench(BenchError::Url { .. }) => Exit::Usage,
             Failure::Bench(_) => Exit::Local,
-            Failure::File { .. } | Failure::Output(_) => Exit::Local,
+            Failure::Store(StoreError::Config(_)) => Exit::Usage,
+            Failure::Store(_) | Failure::File { .. } | Failure::Output(_) => Exit::Local,
             Failure::Closed => Exit::Success,
             Failure::Interrupted(interrupt) => (*interrupt).into(),
         }

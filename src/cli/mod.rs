@@ -20,6 +20,7 @@ pub mod serve;
 pub mod sessions;
 pub mod status;
 pub mod stdio;
+pub mod store;
 pub mod submit;
 pub mod watch;
 
@@ -82,6 +83,9 @@ pub enum Command {
     /// Show how the daemon is, as an operator
     #[command(after_help = exit::HELP)]
     Status(status::StatusArgs),
+    /// Look after the store in a file: backup, check, vacuum, stats
+    #[command(after_help = exit::HELP)]
+    Store(store::StoreArgs),
     /// Measure how fast a daemon is
     Bench(Box<bench::BenchArgs>),
     /// Write shell completions
@@ -103,6 +107,7 @@ impl Command {
             Command::Demo(_)
             | Command::Serve(_)
             | Command::Check(_)
+            | Command::Store(_)
             | Command::Bench(_)
             | Command::Completions(_) => false,
         }
@@ -159,6 +164,7 @@ async fn dispatch(command: Command, context: &mut Context) -> Result<Exit, Failu
         Command::Result(args) => Box::pin(result::run(args, context)).await,
         Command::Sessions(args) => Box::pin(sessions::run(args, context)).await,
         Command::Status(args) => Box::pin(status::run(args, context)).await,
+        Command::Store(args) => store::run(args, context).await,
         Command::Bench(args) => {
             let (out, err) = context.terminal.writers();
             Ok(Box::pin(bench::run(&args, out, err)).await.map(|()| Exit::Success)?)

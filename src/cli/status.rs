@@ -83,7 +83,7 @@ fn percent(used: u64, max: u64) -> u64 {
     u64::try_from(u128::from(used) * 100 / u128::from(max.max(1))).unwrap_or(u64::MAX)
 }
 
-fn bytes(n: u64) -> String {
+pub(super) fn bytes(n: u64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB"];
     let (mut whole, mut rest, mut unit) = (n, 0, 0);
     while whole >= 1024 && unit + 1 < units.len() {

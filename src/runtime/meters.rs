@@ -208,7 +208,7 @@ fn store(core: &Core, page: &mut Page) {
     page.gauge("arcpd_store_free_bytes", help, health.free_bytes);
     page.gauge(
         "arcpd_store_disk_bytes",
-        "Bytes of the store's file and its log on the disk",
+        "Bytes of the store's file, its log and its reserve on the disk",
         health.disk_bytes,
     );
     page.gauge("arcpd_store_queue_batches", "Batches that wait to be stored", health.queue_batches);

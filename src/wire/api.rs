@@ -312,7 +312,7 @@ pub struct StoreStatus {
     pub used_bytes: u64,
     /// Room within its file for more, in bytes.
     pub free_bytes: u64,
-    /// What its file and its log take on the disk, in bytes.
+    /// What its file, its log and its reserve take on the disk, in bytes.
     pub disk_bytes: u64,
     /// No new jobs are taken once this is used, in bytes.
     pub max_bytes: u64,

@@ -112,8 +112,8 @@ limits! {
     /// Bytes kept for the jobs of one principal; beyond it, its own finished jobs go, then the oldest events of its
     /// running ones, and its new ones are refused. Nobody else's are touched.
     bytes_per_principal: u64 = 512 * 1024 * 1024,
-    /// Bytes kept by the store for all jobs together; beyond it those of the heaviest principal go, and new jobs
-    /// are refused.
+    /// Bytes kept by the store for all jobs together (of a file, its pages in use); beyond it those of the heaviest
+    /// principal go, and new jobs are refused.
     store_bytes: u64 = 1024 * 1024 * 1024,
     /// Bytes that may wait to be written to a store in a file before new jobs are refused.
     store_queue_bytes: u64 = 64 * 1024 * 1024,

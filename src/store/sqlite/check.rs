@@ -36,6 +36,14 @@ pub(super) fn at_start(db: &Connection, path: &Path) -> Result<(), OpenError> {
     }
 }
 
+/// Checks every page.
+pub(super) fn all(db: &Connection, path: &Path) -> Result<(), OpenError> {
+    match quick_check(db, None).map_err(|source| refuse(path, source))? {
+        None => Ok(()),
+        Some(why) => Err(OpenError::Corrupt { path: path.into(), why }),
+    }
+}
+
 fn tables(db: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut select = db.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")?;
     select.query_map([], |row| row.get(0))?.collect()

@@ -5,6 +5,8 @@
 //! trying, and has new work refused by [`Store::admits`].
 
 mod apply;
+mod audit;
+mod backup;
 mod check;
 mod hot;
 mod lock;
@@ -12,6 +14,7 @@ mod read;
 mod rows;
 mod schema;
 mod space;
+mod stats;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -33,11 +36,14 @@ use super::{
 use crate::proto::listing::{Listed, Query};
 use crate::proto::record::Record;
 use crate::wire::id::JobId;
+pub use audit::{Finding, audit};
+pub use backup::{BackupError, backup};
 use check::Background;
 pub use lock::{Endpoint, Holder};
 use lock::{Note, create_directory, create_private, lock};
 use read::Readers;
 use space::{Pages, Room};
+pub use stats::{BigJob, Stats, stats};
 use writer::{NoReserve, Shared, Writer};
 
 /// How long one attempt waits for a lock that somebody else holds on the file.
@@ -175,6 +181,26 @@ impl SqliteStore {
     pub fn announce(&self, endpoint: Endpoint) -> io::Result<()> {
         self.note.lock().rewrite(&Holder { pid: std::process::id(), endpoint: Some(endpoint) })
     }
+}
+
+/// Writes the store at `path` anew without free pages, so that it gives room back from then on. Takes as much room
+/// again for a while. Returns the bytes of the file before and after.
+///
+/// # Errors
+/// [`OpenError`] when a daemon has it, or it is damaged or cannot be written.
+pub fn vacuum(path: &Path) -> Result<(u64, u64), OpenError> {
+    schema::inspect(path)?;
+    let _lock = lock(path)?;
+    let db = connect(path)?;
+    check::all(&db, path)?;
+    let before = Pages::of(&db).map_err(|source| schema::refuse(path, source))?;
+    let written = db
+        .pragma_update(None, "auto_vacuum", "INCREMENTAL")
+        .and_then(|()| db.execute_batch("VACUUM"))
+        .and_then(|()| space::cut_log(&db))
+        .and_then(|_| Pages::of(&db));
+    let after = written.map_err(|source| schema::refuse(path, source))?;
+    Ok((before.file(), after.file()))
 }
 
 impl Drop for SqliteStore {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
 use super::OpenError;
+use super::backup::Draft;
 use crate::store::Epoch;
 
 /// Says whose file it is: "arcp".
@@ -150,7 +151,9 @@ pub(super) fn prepare(db: &mut Connection, path: &Path, migrations: &[&str]) -> 
         return Ok(());
     }
     if tables > 0 {
-        copy(db, &beside(path, &format!(".bak-v{version}"))).map_err(failed)?;
+        let copy = beside(path, &format!(".bak-v{version}"));
+        let copied = Draft::of(db, &copy).and_then(|draft| draft.publish(&copy, true));
+        copied.map_err(|error| OpenError::Failed { path: copy, source: Box::new(error) })?;
         tracing::info!(store = %path.display(), from = version, to = known, "the store is brought up to date");
     }
     migrate(db, version, migrations).map_err(failed)
@@ -171,19 +174,20 @@ fn migrate(db: &mut Connection, from: usize, migrations: &[&str]) -> rusqlite::R
     tx.commit()
 }
 
-/// Writes a copy of the file, in place of an older one of the same name.
-fn copy(db: &Connection, to: &Path) -> rusqlite::Result<()> {
-    let failed = |error: std::io::Error| rusqlite::Error::ToSqlConversionFailure(Box::new(error));
-    let partial = beside(to, ".partial");
-    for stale in [&partial, to] {
-        match std::fs::remove_file(stale) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
-            Ok(()) | Err(_) => {}
-        }
+/// Opens a store that is there for reading, also while a daemon works on it. Returns the version of its format too.
+pub(super) fn inspect(path: &Path) -> Result<(Connection, usize), OpenError> {
+    let failed = |source| refuse(path, source);
+    // What SQLite says of a missing file does not tell.
+    if let Err(error) = std::fs::File::open(path) {
+        return Err(OpenError::Failed { path: path.into(), source: Box::new(error) });
     }
-    super::create_private(&partial).map_err(failed)?;
-    db.execute("VACUUM INTO ?1", [partial.to_string_lossy()])?;
-    std::fs::rename(&partial, to).map_err(failed)
+    let db = super::read::open(path).map_err(failed)?;
+    let application: i64 = db.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(failed)?;
+    if application != APPLICATION_ID {
+        return Err(OpenError::NotAStore { path: path.into() });
+    }
+    let (found, known) = (version(&db).map_err(failed)?, MIGRATIONS.len());
+    if found > known { Err(OpenError::Newer { path: path.into(), found, known }) } else { Ok((db, found)) }
 }
 
 /// The path with something appended to its last part.

@@ -49,6 +49,11 @@ impl Pages {
         (self.free * self.bytes).cast_unsigned()
     }
 
+    /// The bytes of all.
+    pub(super) fn file(self) -> u64 {
+        (self.total * self.bytes).cast_unsigned()
+    }
+
     /// How many are to go back.
     fn excess(self, want: Want) -> i64 {
         let slack = ((self.total - self.free) / SLACK_PART).max(SLACK_BYTES / self.bytes);
