@@ -18,6 +18,8 @@ const SLACK_BYTES: i64 = 16 * 1024 * 1024;
 const STEP: i64 = 64;
 /// The same while something does.
 const SMALL_STEP: i64 = 8;
+/// So much more than the reserve must be free for it to be taken: new work must not use up at once what was just found.
+const MARGIN_BYTES: u64 = 16 * 1024 * 1024;
 /// Beyond so many bytes the writer waits for readers, so that the write-ahead log can begin anew.
 const LOG_BYTES: u64 = 128 * 1024 * 1024;
 
@@ -110,7 +112,8 @@ impl Room {
     /// # Errors
     /// When the old reserve cannot be given up.
     pub(super) fn new(store: &Path, reserve_bytes: u64) -> io::Result<Room> {
-        let mut reserve = Reserve { path: beside(store, ".reserve"), bytes: reserve_bytes, held: true };
+        let path = beside(store, ".reserve");
+        let mut reserve = Reserve { path, bytes: reserve_bytes, held: true, allocate };
         reserve.give_up()?;
         Ok(Room { log: beside(store, "-wal"), cut_at: LOG_BYTES, reserve, gave_back: false })
     }
@@ -166,17 +169,18 @@ struct Reserve {
     path: PathBuf,
     bytes: u64,
     held: bool,
+    /// Makes a file take up so many bytes on its disk.
+    allocate: fn(&File, u64) -> io::Result<()>,
 }
 
 impl Reserve {
     fn take(&mut self) -> io::Result<()> {
         if self.bytes > 0 {
             let file = create_private(&self.path)?;
-            if let Err(error) = allocate(&file, self.bytes) {
-                // Part of it would only be in the way.
-                file.set_len(0)?;
-                return Err(error);
-            }
+            let taken = (self.allocate)(&file, self.bytes.saturating_add(MARGIN_BYTES));
+            // Part of it would only be in the way.
+            file.set_len(if taken.is_ok() { self.bytes } else { 0 })?;
+            taken?;
         }
         self.held = true;
         Ok(())
@@ -192,7 +196,6 @@ impl Reserve {
     }
 }
 
-/// Makes a file take up so many bytes on its disk.
 fn allocate(file: &File, bytes: u64) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, bytes) {
@@ -289,6 +292,11 @@ mod tests {
         assert!(room.give_up_reserve() && !file.exists());
         assert!(!room.give_up_reserve(), "there is only one");
         room.keep_reserve().unwrap();
+        room.give_up_reserve();
+        room.reserve.allocate = |_, bytes| {
+            if bytes > 4_000_000 { Err(ErrorKind::StorageFull.into()) } else { Ok(()) }
+        };
+        assert!(room.keep_reserve().is_err(), "new work would use it up at once");
         let room = Room::new(&path, u64::MAX).unwrap().keep_reserve();
         assert!(room.is_err() && fs::metadata(&file).unwrap().len() == 0, "no disk is that large");
     }
