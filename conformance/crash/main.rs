@@ -12,6 +12,7 @@ mod client;
 #[path = "../common/mod.rs"]
 mod common;
 mod daemon;
+mod disk;
 mod judge;
 
 use std::time::Duration;

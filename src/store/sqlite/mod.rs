@@ -121,7 +121,11 @@ pub enum OpenError {
         why: String,
     },
     /// The operating system or SQLite refused.
-    #[error("the store {} cannot be opened: {source}", path.display())]
+    #[error(
+        "the store {} cannot be opened: {source}; see that it and its directory are there and writable for this user, or \
+         choose another file",
+        path.display()
+    )]
     Failed {
         /// The file or directory.
         path: PathBuf,
