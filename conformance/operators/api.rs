@@ -220,13 +220,7 @@ async fn the_store_tells_what_it_is_and_holds() {
 
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("arcpd.db");
-    let options = SqliteOptions {
-        durability: Durability::Process,
-        max_bytes: 1 << 30,
-        queue_bytes: 1 << 30,
-        hot_bytes: 1 << 20,
-        reserve_bytes: 0,
-    };
+    let options = SqliteOptions { durability: Durability::Process, ..SqliteOptions::UNBOUNDED };
     let sqlite = Arc::new(SqliteStore::open(&path, options).unwrap());
     let door = Door::with(Limits::default(), |builder| builder.store(sqlite)).await;
     let before = ok(&door, "store", "/api/store").await;

@@ -226,13 +226,7 @@ async fn a_subscriber_that_does_not_read_is_closed_as_too_slow() {
 #[tokio::test]
 async fn commits_of_a_store_in_a_file_are_measured() {
     let dir = tempfile::tempdir().unwrap();
-    let options = SqliteOptions {
-        durability: Durability::Process,
-        max_bytes: 1 << 30,
-        queue_bytes: 1 << 30,
-        hot_bytes: 1 << 20,
-        reserve_bytes: 0,
-    };
+    let options = SqliteOptions { durability: Durability::Process, ..SqliteOptions::UNBOUNDED };
     let sqlite: Arc<dyn Store> = Arc::new(SqliteStore::open(&dir.path().join("a.db"), options).unwrap());
     let door = Door::with(Limits::default(), |builder| builder.store(sqlite)).await;
     Numbers::of(&door).await.expect(&[("arcpd_store_commit_seconds_count", 0.0)]);

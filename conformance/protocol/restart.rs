@@ -257,13 +257,7 @@ fn a_job_is_not_begun_for_ever() {
 fn a_daemon_that_stops_and_starts_goes_on_with_what_may_begin_again() {
     let dir = tempfile::tempdir().unwrap();
     let open = || {
-        let options = SqliteOptions {
-            durability: Durability::Process,
-            max_bytes: u64::MAX,
-            queue_bytes: u64::MAX,
-            hot_bytes: 1 << 20,
-            reserve_bytes: 0,
-        };
+        let options = SqliteOptions { durability: Durability::Process, ..SqliteOptions::UNBOUNDED };
         Arc::new(SqliteStore::open(&dir.path().join("store.db"), options).unwrap())
     };
     let both = |puppets: &Puppets| {

@@ -20,13 +20,8 @@ use arcpd::wire::time::Timestamp;
 use bytes::Bytes;
 use tempfile::TempDir;
 
-pub(crate) const OPTIONS: SqliteOptions = SqliteOptions {
-    durability: Durability::Process,
-    max_bytes: u64::MAX,
-    queue_bytes: u64::MAX,
-    hot_bytes: 1 << 20,
-    reserve_bytes: 0,
-};
+pub(crate) const OPTIONS: SqliteOptions =
+    SqliteOptions { durability: Durability::Process, ..SqliteOptions::UNBOUNDED };
 
 /// One store, and how to open it again.
 pub(crate) struct World {

@@ -73,6 +73,17 @@ pub struct SqliteOptions {
     pub reserve_bytes: u64,
 }
 
+impl SqliteOptions {
+    /// A store that is bounded by its disk alone and keeps nothing free on it; it survives what the machine survives.
+    pub const UNBOUNDED: SqliteOptions = SqliteOptions {
+        durability: Durability::Full,
+        max_bytes: u64::MAX,
+        queue_bytes: u64::MAX,
+        hot_bytes: 1024 * 1024,
+        reserve_bytes: 0,
+    };
+}
+
 /// A store that cannot be opened, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {

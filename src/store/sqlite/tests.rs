@@ -32,13 +32,7 @@ fn append(job: JobId, pos: u64) -> Op {
 #[tokio::test]
 async fn a_full_disk_refuses_new_work_acknowledges_nothing_and_recovers() {
     let dir = tempfile::tempdir().unwrap();
-    let options = SqliteOptions {
-        durability: Durability::Full,
-        max_bytes: u64::MAX,
-        queue_bytes: u64::MAX,
-        hot_bytes: 1 << 20,
-        reserve_bytes: 0,
-    };
+    let options = SqliteOptions::UNBOUNDED;
     let store = SqliteStore::open(&dir.path().join("store.db"), options).unwrap();
     let submit = |ops| store.submit(Batch { epoch: store.epoch(), ops });
     let job = JobId::new(1, 1);
@@ -76,13 +70,7 @@ async fn a_full_disk_refuses_new_work_acknowledges_nothing_and_recovers() {
 #[tokio::test]
 async fn what_is_removed_makes_room_for_what_waits() {
     let dir = tempfile::tempdir().unwrap();
-    let options = SqliteOptions {
-        durability: Durability::Process,
-        max_bytes: u64::MAX,
-        queue_bytes: u64::MAX,
-        hot_bytes: 1 << 20,
-        reserve_bytes: 0,
-    };
+    let options = SqliteOptions { durability: Durability::Process, ..SqliteOptions::UNBOUNDED };
     let store = SqliteStore::open(&dir.path().join("store.db"), options).unwrap();
     let submit = |ops| store.submit(Batch { epoch: store.epoch(), ops });
     let (old, new) = (JobId::new(1, 1), JobId::new(2, 2));
@@ -101,13 +89,8 @@ async fn what_is_removed_makes_room_for_what_waits() {
 async fn a_removal_behind_what_does_not_fit_goes_ahead_in_the_reserve() {
     const RESERVE: u64 = 3_000_000;
     let dir = tempfile::tempdir().unwrap();
-    let options = SqliteOptions {
-        durability: Durability::Process,
-        max_bytes: u64::MAX,
-        queue_bytes: u64::MAX,
-        hot_bytes: 1 << 20,
-        reserve_bytes: RESERVE,
-    };
+    let options =
+        SqliteOptions { durability: Durability::Process, reserve_bytes: RESERVE, ..SqliteOptions::UNBOUNDED };
     let path = dir.path().join("store.db");
     let store = SqliteStore::open(&path, options).unwrap();
     let submit = |ops| store.submit(Batch { epoch: store.epoch(), ops });
@@ -143,10 +126,8 @@ async fn without_a_reserve_new_work_is_refused() {
     // No disk is that large.
     let options = SqliteOptions {
         durability: Durability::Process,
-        max_bytes: u64::MAX,
-        queue_bytes: u64::MAX,
-        hot_bytes: 1 << 20,
         reserve_bytes: u64::MAX / 2,
+        ..SqliteOptions::UNBOUNDED
     };
     let store = SqliteStore::open(&path, options).unwrap();
     let why = store.admits().unwrap_err().to_string();
