@@ -142,6 +142,10 @@ impl Client {
             return true;
         }
         self.frames.push(whole);
+        if frame["payload"]["body"]["phase"] == "back_pressure" {
+            // Told to this session alone: it is no part of the job.
+            return true;
+        }
         let job = frame["job_id"].as_str().unwrap().to_owned();
         let said = digest(&json!([frame["type"], frame["payload"]]));
         let seen = self.seen.entry(job.clone()).or_default();
