@@ -116,6 +116,7 @@ const ROWS: &[Row] = &[
         metrics: &[
             "arcpd_limit_used{limit=\"session_buffer_events\"}",
             "arcpd_limit_used{limit=\"session_buffer_bytes\"}",
+            "arcpd_events_evicted",
         ],
         fields: &[
             "proto/stream.rs Stream.extents",

@@ -224,6 +224,20 @@ async fn a_subscriber_that_does_not_read_is_closed_as_too_slow() {
 }
 
 #[tokio::test]
+async fn what_a_session_did_not_acknowledge_in_time_is_counted() {
+    let limits = Limits { session_buffer_events: 100, lag_detach_events: 100, ..Limits::default() };
+    let door = Door::with(limits, |builder| builder).await;
+    let mut alice = door.session("tok-a").await;
+    let job = alice.submit(json!({ "agent": "puppet" })).await;
+    for n in 0..150_u64 {
+        door.puppets.log(&job, &n.to_string()).await.unwrap();
+        alice.numbered().await;
+    }
+    alice.barrier().await;
+    Numbers::once(&door, "arcpd_events_evicted_total{by=\"session_buffer\"}", 50.0).await;
+}
+
+#[tokio::test]
 async fn commits_of_a_store_in_a_file_are_measured() {
     let dir = tempfile::tempdir().unwrap();
     let options = SqliteOptions { durability: Durability::Process, ..SqliteOptions::UNBOUNDED };

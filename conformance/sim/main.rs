@@ -1,7 +1,7 @@
 //! The daemon in a world where time, the disk, the network, clients and agents follow from a seed, and a checker
 //! that knows what may be spoken. Each seed is run twice and must leave the same trace.
 //!
-//! `cargo test --test sim` runs 150 seeds. `ARCPD_SIM_SEEDS=FROM..TO cargo test --test sim seeds` runs others.
+//! `cargo test --test sim` runs 300 seeds, side by side. `ARCPD_SIM_SEEDS=FROM..TO cargo test --test sim seeds` runs others.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::wildcard_enum_match_arm)]
 #![allow(clippy::print_stdout, clippy::cast_possible_truncation)] // Test code.
 
@@ -20,13 +20,14 @@ mod state;
 mod world;
 
 use std::ops::Range;
+use std::sync::Mutex;
 
 use dice::Dice;
 use plan::Plan;
 use world::{Outcome, run};
 
 /// The seeds of an ordinary test run.
-const SEEDS: Range<u64> = 0..150;
+const SEEDS: Range<u64> = 0..300;
 
 fn once(seed: u64) -> Outcome {
     run(Plan::new(seed, &mut Dice::new(seed)))
@@ -59,17 +60,27 @@ fn seeds() -> Range<u64> {
     ends.expect("ARCPD_SIM_SEEDS is FROM..TO")
 }
 
-#[test]
-fn seeds_lead_to_nothing_that_is_wrong_and_always_to_the_same() {
-    let mut wrongs = Vec::new();
-    let (mut runs, mut lives, mut jobs, mut frames) = (0, 0, 0, 0);
-    for seed in seeds() {
+/// What some seeds came to.
+#[derive(Default)]
+struct Sum {
+    runs: u64,
+    lives: u64,
+    jobs: u64,
+    frames: u64,
+    wrongs: Vec<u64>,
+}
+
+/// Runs seeds until none is left.
+fn work(left: &Mutex<Range<u64>>) -> Sum {
+    let mut sum = Sum::default();
+    let next = || left.lock().unwrap().next();
+    while let Some(seed) = next() {
         match check(seed) {
             Ok(outcome) => {
-                runs += 1;
-                lives += outcome.lives;
-                jobs += outcome.jobs;
-                frames += outcome.frames;
+                sum.runs += 1;
+                sum.lives += outcome.lives;
+                sum.jobs += outcome.jobs as u64;
+                sum.frames += outcome.frames;
             }
             Err(wrong) => {
                 let next = seed + 1;
@@ -77,10 +88,30 @@ fn seeds_lead_to_nothing_that_is_wrong_and_always_to_the_same() {
                 println!(
                     "seed {seed}: {wrong}\nagain: ARCPD_SIM_SEEDS={seed}..{next} cargo test --test sim seeds"
                 );
-                wrongs.push(seed);
+                sum.wrongs.push(seed);
             }
         }
     }
+    sum
+}
+
+#[test]
+fn seeds_lead_to_nothing_that_is_wrong_and_always_to_the_same() {
+    let left = Mutex::new(seeds());
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let sums: Vec<Sum> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..workers).map(|_| scope.spawn(|| work(&left))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let mut all = Sum::default();
+    for sum in sums {
+        all.runs += sum.runs;
+        all.lives += sum.lives;
+        all.jobs += sum.jobs;
+        all.frames += sum.frames;
+        all.wrongs.extend(sum.wrongs);
+    }
+    let Sum { runs, lives, jobs, frames, wrongs } = all;
     println!("{runs} seeds, each twice: {lives} lives, {jobs} jobs, {frames} frames");
     assert!(wrongs.is_empty(), "seeds that went wrong: {wrongs:?}");
 }

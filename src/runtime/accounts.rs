@@ -9,15 +9,17 @@ use parking_lot::Mutex;
 use crate::telemetry::metrics::Counts;
 use crate::wire::principal::Principal;
 
-/// Why the history of a running job loses its oldest events.
+/// Why events are kept no longer that somebody might still have asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Evicted {
-    /// It has too many.
+    /// The history of a running job has too many.
     Events,
-    /// They weigh too much.
+    /// The history of a running job weighs too much.
     Bytes,
     /// The jobs of its principal, or all together, weigh too much.
     Shared,
+    /// A session has not acknowledged as much as its buffer holds.
+    Unacknowledged,
 }
 
 impl Evicted {
@@ -26,11 +28,12 @@ impl Evicted {
             Evicted::Events => "history_events",
             Evicted::Bytes => "history_bytes",
             Evicted::Shared => "bytes",
+            Evicted::Unacknowledged => "session_buffer",
         }
     }
 }
 
-/// The bytes that one principal's jobs weigh, and what everybody's jobs have lost. Cheap to clone and to count in.
+/// The bytes that one principal's jobs weigh, and what everybody has lost. Cheap to clone and to count in.
 #[derive(Debug, Clone)]
 pub(super) struct Account {
     bytes: Arc<AtomicU64>,
@@ -52,7 +55,7 @@ impl Account {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// A job has lost so many events.
+    /// A job or a session has lost so many events.
     pub(super) fn lost(&self, why: Evicted, events: u64) {
         self.evicted.add(why.as_str(), events);
     }
@@ -67,7 +70,7 @@ pub(super) struct Accounts {
 
 impl Default for Accounts {
     fn default() -> Self {
-        let evicted = Arc::new(Counts::by(&["history_events", "history_bytes", "bytes"]));
+        let evicted = Arc::new(Counts::by(&["history_events", "history_bytes", "bytes", "session_buffer"]));
         Accounts { known: Mutex::default(), evicted }
     }
 }

@@ -214,7 +214,8 @@ async fn begin(
     let id = SessionId::new(core.ambient.now().as_millis(), core.ambient.random());
     let token = new_token(core);
     let session = Session::new(id, principal.clone(), features, hash(&token));
-    let cell = SessionCell::new(session, core.store.clone(), core.limits.clone());
+    let account = core.accounts.of(&session.principal);
+    let cell = SessionCell::new(session, account, core.store.clone(), core.limits.clone());
     core.registry.open(&cell, hash(&token), &core.limits)?;
     let opened = Op::SessionOpened { session: id, principal, features, token: hash(&token) };
     requests::stored(core, cell.submit(vec![opened])).await?;

@@ -179,7 +179,8 @@ impl Daemon {
         states(core, page);
         store(core, page);
         core.meters.measure(page);
-        let help = "Events of running jobs that are kept no longer, by the limit; bytes: bytes_per_principal or store_bytes";
+        let help = "Events that are kept no longer, by the limit; bytes: bytes_per_principal or store_bytes; \
+                    session_buffer: numbers of a session that were not acknowledged";
         page.counts("arcpd_events_evicted", help, "by", core.accounts.evicted().get());
     }
 }

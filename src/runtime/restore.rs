@@ -65,7 +65,8 @@ fn restore_session(core: &Core, row: SessionRow, jobs: &BTreeMap<JobId, Arc<JobC
     let stream = Stream::restored(released, extents, attached);
     let session = Session::new(id, principal, features, *newest);
     let session = session.restored(older, stream, closed, now);
-    let cell = SessionCell::new(session, core.store.clone(), core.limits.clone());
+    let account = core.accounts.of(&session.principal);
+    let cell = SessionCell::new(session, account, core.store.clone(), core.limits.clone());
     core.registry.restore_session(&cell, &tokens);
 }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
+use super::accounts::{Account, Evicted};
 use super::job::{Follow, JobCell};
 use crate::proto::flow::{self, Lag};
 use crate::proto::job::event_payload;
@@ -68,6 +69,7 @@ pub(super) struct SessionCell {
     pub(super) id: SessionId,
     pub(super) principal: Principal,
     pub(super) features: FeatureSet,
+    account: Account,
     store: Arc<dyn Store>,
     limits: Arc<Limits>,
     inner: Mutex<Inner>,
@@ -77,11 +79,17 @@ pub(super) struct SessionCell {
 }
 
 impl SessionCell {
-    pub(super) fn new(proto: Session, store: Arc<dyn Store>, limits: Arc<Limits>) -> Arc<Self> {
+    pub(super) fn new(
+        proto: Session,
+        account: Account,
+        store: Arc<dyn Store>,
+        limits: Arc<Limits>,
+    ) -> Arc<Self> {
         Arc::new(SessionCell {
             id: proto.id,
             principal: proto.principal.clone(),
             features: proto.features,
+            account,
             store,
             limits,
             inner: Mutex::new(Inner {
@@ -362,6 +370,7 @@ impl SessionCell {
             Window { events: self.limits.session_buffer_events, bytes: self.limits.session_buffer_bytes };
         stream.evict(window, sent);
         let through = stream.released();
+        self.account.lost(Evicted::Unacknowledged, through.saturating_sub(before.max(stream.acked())));
         if through > before {
             self.submit(vec![Op::Released { session: self.id, through }]);
         }
@@ -452,7 +461,8 @@ mod tests {
         for n in 0..1_000 {
             let session = SessionId::new(n, 1);
             let proto = Session::new(session, principal.clone(), FeatureSet::EMPTY, [0; 32]);
-            let cell = SessionCell::new(proto, store.clone(), limits.clone());
+            let account = Accounts::default().of(&proto.principal);
+            let cell = SessionCell::new(proto, account, store.clone(), limits.clone());
             // The same submit, repeated in a new session each time.
             cell.reattach(&mut cell.lock(), &job);
             assert_eq!(job.submitters(), [session]);
