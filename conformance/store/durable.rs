@@ -348,3 +348,48 @@ async fn many_writers_share_commits() {
         assert_eq!(world.positions(job(n), 0, 9_999, usize::MAX).await, (1..=5_000).collect::<Vec<_>>());
     }
 }
+
+#[tokio::test]
+async fn damage_that_a_question_meets_has_new_work_refused() {
+    let world = World::sqlite();
+    world
+        .put(std::iter::once(accepted(spec(1))).chain((1..=9_000).map(|pos| append(1, pos))).collect())
+        .await;
+    let World { dir, store } = world;
+    let path = file(dir.as_ref().unwrap().path());
+    drop(store);
+    // An orderly end: nothing is looked at when the store is opened.
+    let mut bytes = fs::read(&path).unwrap();
+    let (from, to) = (bytes.len() / 2, bytes.len() - 16_384);
+    bytes[from..to].fill(0xa5);
+    fs::write(&path, bytes).unwrap();
+    let store = open(&path);
+    assert_eq!(store.admits(), Ok(()));
+    let mut after = 0;
+    let why = loop {
+        match store.records(job(1), after, 100, usize::MAX).await {
+            Ok(records) => after = records.last().expect("damage is no end").pos,
+            Err(unreadable) => break unreadable.to_string(),
+        }
+    };
+    assert!(why.contains("malformed"), "{why}");
+    assert!(store.admits().unwrap_err().to_string().contains("damaged"));
+    assert!(store.health().failing);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_file_that_is_taken_away_is_missed() {
+    let world = World::sqlite();
+    world.put(vec![accepted(spec(1))]).await;
+    fs::remove_file(file(world.dir.as_ref().unwrap().path())).unwrap();
+    let mut pos = 0;
+    until("the file is missed", || {
+        pos += 1;
+        world.submit(vec![append(1, pos)]);
+        world.store.admits().is_err()
+    })
+    .await;
+    let why = world.store.admits().unwrap_err().to_string();
+    assert!(why.contains("its file is gone"), "{why}");
+}

@@ -80,6 +80,9 @@ fn taken(error: &crate::http::BindError) -> &'static str {
 fn elsewhere(error: &OpenError) -> &'static str {
     match error {
         OpenError::InUse { .. } => " with --store-path",
+        OpenError::Failed { source, .. } if is_full(&**source) => {
+            "; the disk is full: free some room and start again"
+        }
         OpenError::Failed { .. } => {
             "; choose another file with --store-path, or keep everything in memory with --store memory"
         }
@@ -87,12 +90,19 @@ fn elsewhere(error: &OpenError) -> &'static str {
     }
 }
 
+/// Whether an error of the system or of the store says that the disk is full.
+fn is_full(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    let system = error.downcast_ref::<std::io::Error>();
+    system.is_some_and(|error| error.kind() == std::io::ErrorKind::StorageFull)
+}
+
 impl StartError {
     /// What the exit code says of it: what the user wrote is wrong, or the machine refuses it.
     pub fn exit(&self) -> Exit {
         match self {
+            StartError::Build(BuildError::Unreadable(_)) => Exit::Local,
             StartError::Config(_)
-            | StartError::Build(_)
+            | StartError::Build(BuildError::Agent(_) | BuildError::Principal(..))
             | StartError::Address { .. }
             | StartError::Tls(_) => Exit::Usage,
             StartError::Telemetry(_)
@@ -194,11 +204,13 @@ fn store(config: &Config, endpoint: Option<Endpoint>) -> Result<Arc<dyn Store>, 
                 hot_bytes: config.limits.store_hot_bytes,
                 reserve_bytes: config.limits.store_reserve_bytes,
             };
+            let made = !path.exists();
             let store = SqliteStore::open(path, options)?;
             if let Some(Err(error)) = endpoint.map(|endpoint| store.announce(endpoint)) {
                 tracing::warn!(%error, "arcpd stdio will not find this daemon: its note beside the store cannot be written");
             }
-            tracing::info!(path = %path.display(), durability = %config.durability, "sessions and jobs are kept in a file");
+            let file = if made { "new file" } else { "file" };
+            tracing::info!(path = %path.display(), durability = %config.durability, "sessions and jobs are kept in a {file}");
             Ok(Arc::new(store))
         }
     }

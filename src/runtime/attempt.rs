@@ -53,7 +53,7 @@ impl JobPort for Port {
     }
 
     fn log(&self, line: &str) {
-        tracing::info!(job = %self.job.id(), agent = %self.job.spec.agent, "{}", calm(line));
+        tracing::info!(job = %self.job.id(), agent = %self.job.spec.agent, "agent: {}", calm(line));
     }
 }
 

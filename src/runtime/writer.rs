@@ -30,7 +30,7 @@ use crate::wire::message::{ServerMessage, StreamKind};
 use crate::wire::session::{Ping, SessionError};
 
 /// Payload bytes that are read from the store at a time.
-const READ_BYTES: usize = 256 * 1024;
+const READ_BYTES: usize = 64 * 1024;
 
 /// Traces of jobs that a connection remembers, at most.
 const TRACES: usize = 4_096;

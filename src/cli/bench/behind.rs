@@ -10,7 +10,7 @@ use super::{BenchError, idle, process, scaled};
 const EVENTS: u32 = 500_000;
 
 /// Subscribers of a round.
-const SUBSCRIBERS: u64 = 50;
+const SUBSCRIBERS: u64 = 200;
 
 /// Subscribers to the whole history of a job that never read, and the daemon's memory before and after. Nothing is
 /// measured where that is unknown.

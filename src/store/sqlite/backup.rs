@@ -107,6 +107,7 @@ impl Drop for Draft {
     fn drop(&mut self) {
         // One that stays is replaced by the next.
         let _ = remove(&self.0);
+        let _ = remove(&beside(&self.0, "-journal"));
     }
 }
 

@@ -18,6 +18,9 @@ use super::{OpenError, read};
 /// The tables whose size is that of what happened; those of all others is that of what there is.
 const LARGE: [&str; 4] = ["record", "extent", "gate_run", "weight"];
 
+/// What operators are told of a store in which damage was found.
+pub(super) const DAMAGED: &str = "it is damaged";
+
 /// How often a look is told to end.
 const AGAIN: Duration = Duration::from_millis(1);
 
@@ -101,13 +104,13 @@ fn look(db: &Connection, path: PathBuf, shared: &Shared) {
             tracing::info!(store, "the store was not closed properly before, and is whole");
             shared.found_whole();
         }
-        Ok(Some(why)) => shared.damaged(&OpenError::Corrupt { path, why }),
+        Ok(Some(why)) => shared.hopeless(DAMAGED, &OpenError::Corrupt { path, why }),
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
             tracing::warn!(
                 store,
                 "the check after the unclean end was broken off; `arcpd store check` does it"
             );
         }
-        Err(error) => shared.damaged(&refuse(&path, error)),
+        Err(error) => shared.hopeless(DAMAGED, &refuse(&path, error)),
     }
 }

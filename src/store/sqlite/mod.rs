@@ -176,8 +176,8 @@ impl SqliteStore {
             check::at_start(&db, path)?;
         }
         let pages = Pages::of(&db).map_err(refuse)?;
-        let readers = Arc::new(Readers::open(path).map_err(refuse)?);
         let shared = Arc::new(Shared::new(epoch, options, pages, clean));
+        let readers = Arc::new(Readers::open(path, shared.clone()).map_err(refuse)?);
         if let Err(error) = room.keep_reserve() {
             shared.refuse(&NoReserve(&error));
         }

@@ -4,10 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, params};
 use serde_json::value::RawValue;
 
+use super::check::DAMAGED;
 use super::rows::{self, int};
+use super::schema::refuse;
+use super::writer::Shared;
 use crate::proto::listing::{Listed, Query, listed};
 use crate::proto::record::{Record, Tail};
 use crate::proto::stream::Attachment;
@@ -25,19 +28,20 @@ const NO_CURSOR: &[u8] = &[0xff; 17];
 /// The connections for reading.
 pub(super) struct Readers {
     path: PathBuf,
+    shared: Arc<Shared>,
     /// Those that nobody uses; none any more once the store is closed.
     idle: Mutex<Option<Vec<Connection>>>,
     returned: Condvar,
 }
 
 impl Readers {
-    pub(super) fn open(path: &Path) -> rusqlite::Result<Self> {
+    pub(super) fn open(path: &Path, shared: Arc<Shared>) -> rusqlite::Result<Self> {
         let idle = (0..READERS).map(|_| open(path)).collect::<rusqlite::Result<_>>()?;
-        Ok(Readers { path: path.into(), idle: Mutex::new(Some(idle)), returned: Condvar::new() })
+        Ok(Readers { path: path.into(), shared, idle: Mutex::new(Some(idle)), returned: Condvar::new() })
     }
 
     /// Asks on a connection that nobody uses, in one view of the store; waits for one if need be. What cannot be
-    /// read is told and logged.
+    /// read is told and logged; damage that is met has new work refused.
     pub(super) fn ask<T>(
         &self,
         question: impl FnOnce(&Connection) -> rusqlite::Result<T>,
@@ -49,8 +53,14 @@ impl Readers {
             question(&view)
         };
         ask().map_err(|error| {
-            tracing::error!(store = %self.path.display(), %error, "the store cannot be read");
-            Unreadable(error.to_string().into())
+            let why = error.to_string().into();
+            if matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+            {
+                self.shared.hopeless(DAMAGED, &refuse(&self.path, error));
+            } else {
+                tracing::error!(store = %self.path.display(), %error, "the store cannot be read");
+            }
+            Unreadable(why)
         })
     }
 

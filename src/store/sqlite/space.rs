@@ -3,7 +3,10 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
+#[cfg(unix)]
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
@@ -20,6 +23,8 @@ const STEP: i64 = 64;
 const SMALL_STEP: i64 = 8;
 /// So much more than the reserve must be free for it to be taken: new work must not use up at once what was just found.
 const MARGIN_BYTES: u64 = 16 * 1024 * 1024;
+/// How often the store's file is looked for at most: who removed it is told soon, and commits cost no more.
+const LOOK: Duration = Duration::from_secs(1);
 /// Beyond so many bytes the writer waits for readers, so that the write-ahead log can begin anew.
 const LOG_BYTES: u64 = 128 * 1024 * 1024;
 
@@ -98,12 +103,26 @@ pub(super) fn cut_log(db: &Connection) -> rusqlite::Result<bool> {
 
 /// What one writer does for room.
 pub(super) struct Room {
+    store: PathBuf,
+    /// Which file it is, and when it was last looked for.
+    file: (Option<FileId>, Instant),
     log: PathBuf,
     /// The length at which the log is cut next.
     cut_at: u64,
     reserve: Reserve,
     /// Whether pages have gone back since the log was copied into the file: only then does it become shorter.
     gave_back: bool,
+}
+
+/// What tells a file from every other one on the machine.
+type FileId = (u64, u64);
+
+/// Which file is there; none where that cannot be told.
+fn file_id(path: &Path) -> Option<FileId> {
+    #[cfg(unix)]
+    return fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    #[cfg(not(unix))]
+    return fs::metadata(path).ok().map(|_| (0, 0));
 }
 
 impl Room {
@@ -115,7 +134,23 @@ impl Room {
         let path = beside(store, ".reserve");
         let mut reserve = Reserve { path, bytes: reserve_bytes, held: true, allocate };
         reserve.give_up()?;
-        Ok(Room { log: beside(store, "-wal"), cut_at: LOG_BYTES, reserve, gave_back: false })
+        let file = (file_id(store), Instant::now());
+        let log = beside(store, "-wal");
+        Ok(Room { store: store.into(), file, log, cut_at: LOG_BYTES, reserve, gave_back: false })
+    }
+
+    pub(super) fn store(&self) -> &Path {
+        &self.store
+    }
+
+    /// Whether the store's file is no longer where it was. Looks now and then, and says no in between.
+    pub(super) fn is_gone(&mut self) -> bool {
+        let (file, looked) = &mut self.file;
+        if looked.elapsed() < LOOK {
+            return false;
+        }
+        *looked = Instant::now();
+        *file != file_id(&self.store)
     }
 
     pub(super) fn want(&self) -> Want {

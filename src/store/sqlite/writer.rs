@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, OnceLock};
@@ -11,10 +12,10 @@ use parking_lot::{Condvar, Mutex};
 use rusqlite::{Connection, ErrorCode, InterruptHandle, TransactionBehavior};
 use tokio::sync::watch;
 
+use super::SqliteOptions;
 use super::apply::{self, AtHand, Hands};
 use super::hot::Hot;
 use super::space::{self, Pages, Room, Want};
-use super::{OpenError, SqliteOptions};
 use crate::proto::stream::Piece;
 use crate::store::{Batch, Commits, Epoch, Fenced, Full, Op, StoreHealth, StoreKind, Ticket};
 
@@ -53,7 +54,7 @@ pub(super) struct Shared {
     failing: Mutex<Option<Arc<str>>>,
     /// What a check that goes on can be ended with.
     check: OnceLock<Arc<InterruptHandle>>,
-    damaged: OnceLock<Arc<str>>,
+    hopeless: OnceLock<Arc<str>>,
     /// Whether the whole file is known to be sound; else the next start looks again.
     whole: AtomicBool,
     fenced: OnceLock<Epoch>,
@@ -77,7 +78,7 @@ impl Shared {
             commits: Commits::default(),
             failing: Mutex::new(None),
             check: OnceLock::new(),
-            damaged: OnceLock::new(),
+            hopeless: OnceLock::new(),
             whole: AtomicBool::new(whole),
             fenced: OnceLock::new(),
             hot: Hot::new(options.hot_bytes),
@@ -134,7 +135,7 @@ impl Shared {
         if let Some(newest) = self.fenced.get() {
             return Err(Full::Failing { why: Fenced { newest: *newest }.to_string().into() });
         }
-        if let Some(why) = self.damaged.get() {
+        if let Some(why) = self.hopeless.get() {
             return Err(Full::Failing { why: why.clone() });
         }
         if let Some(why) = &*self.failing.lock() {
@@ -162,7 +163,7 @@ impl Shared {
             queue_batches: queue.last.0 - self.applied.load(Ordering::Acquire),
             queue_bytes: queue.bytes,
             hot_bytes: self.hot.bytes(),
-            failing: self.failing.lock().is_some() || self.damaged.get().is_some(),
+            failing: self.failing.lock().is_some() || self.hopeless.get().is_some(),
             commits: self.commits.clone(),
         }
     }
@@ -238,14 +239,17 @@ impl Shared {
         }
     }
 
-    /// Has new work refused for good.
-    pub(super) fn damaged(&self, error: &OpenError) {
-        tracing::error!(%error, "no new work is taken any more");
-        self.damaged.get_or_init(|| "it is damaged; the log says what to do".into());
+    /// Has new work refused for good: why in short, and with what to do for the log. The file is looked at again at
+    /// the next start.
+    pub(super) fn hopeless(&self, short: &str, why: &dyn std::fmt::Display) {
+        self.whole.store(false, Ordering::Release);
+        if self.hopeless.set(format!("{short}; the log says what to do").into()).is_ok() {
+            tracing::error!(%why, "no new work is taken any more");
+        }
     }
 
     pub(super) fn found_whole(&self) {
-        self.whole.store(true, Ordering::Release);
+        self.whole.store(self.hopeless.get().is_none(), Ordering::Release);
     }
 
     /// Notes how a check that goes on is ended when it is in the way.
@@ -399,6 +403,9 @@ fn write_all(shared: &Shared, db: &mut Connection, room: &mut Room) -> bool {
 /// Takes care of room after a commit. Says how long to wait for the next group, and for ever where nothing is left to
 /// do.
 fn settle(shared: &Shared, db: &Connection, room: &mut Room, wrote: &Wrote) -> Option<Duration> {
+    if room.is_gone() {
+        shared.hopeless("its file is gone", &Gone(room.store()));
+    }
     match room.settle(db, wrote.gave_back) {
         Ok(true) => {}
         Ok(false) => {
@@ -430,6 +437,15 @@ fn settle(shared: &Shared, db: &Connection, room: &mut Room, wrote: &Wrote) -> O
 #[derive(Debug, thiserror::Error)]
 #[error("the disk has no room for the reserve of the store ({0}): free some")]
 pub(super) struct NoReserve<'a>(pub(super) &'a std::io::Error);
+
+/// A file that is still written and will never be found again.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the file {} of the store was removed or replaced while it was in use: what it holds ends with this daemon; stop \
+     it and restore a backup",
+    .0.display()
+)]
+struct Gone<'a>(&'a Path);
 
 /// What one transaction did.
 struct Wrote {
