@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arcpd::store::sqlite::{SqliteOptions, SqliteStore};
 use arcpd::store::{Durability, Full};
@@ -10,6 +11,7 @@ use arcpd::wire::schema;
 use serde_json::{Value, json};
 
 use crate::common::ailing::Ailing;
+use crate::common::gated::Gated;
 use crate::common::peer::PATIENCE;
 use crate::door::{Answer, Door};
 
@@ -174,6 +176,25 @@ async fn an_operator_cancels_a_job_of_somebody_else_whose_session_is_there() {
         checked("error", &door.ask("POST", path, Some("tok-o"), "").await, 404)["code"],
         "JOB_NOT_FOUND"
     );
+}
+
+#[tokio::test]
+async fn an_operator_is_told_of_no_end_that_is_not_stored() {
+    let store = Gated::new();
+    let gated = store.clone();
+    let door = Door::with(Limits::default(), |builder| builder.store(gated)).await;
+    let mut alice = door.session("tok-a").await;
+    let job = alice.submit(json!({ "agent": "puppet" })).await;
+    door.puppets.attempt(&job).await;
+    store.hold();
+    door.puppets.finish(&job, json!(1)).await.unwrap();
+    let path = format!("/api/jobs/{job}/cancel");
+    let mut asked = Box::pin(door.ask("POST", &path, Some("tok-o"), ""));
+    let early = tokio::time::timeout(Duration::from_millis(200), &mut asked).await;
+    assert!(early.is_err(), "{early:?}");
+    store.let_go();
+    let late = checked("error", &tokio::time::timeout(PATIENCE, asked).await.unwrap(), 409);
+    assert_eq!(late["details"]["current_status"], "success");
 }
 
 #[tokio::test]

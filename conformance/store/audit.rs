@@ -73,7 +73,8 @@ async fn whatever_does_not_fit_together_is_found_and_named() {
             matches!(refused, Err(BackupError::Broken(_) | BackupError::Store(_))),
             "{harm}: {refused:?}"
         );
-        assert!(!dir.path().join("no").exists() && !dir.path().join("no.partial").exists());
+        let left = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!(left.filter(|name| name.to_string_lossy().starts_with("no")).count(), 0);
     }
 }
 
@@ -112,7 +113,14 @@ async fn a_backup_is_made_beside_a_daemon_and_is_a_store() {
     let again = backup(&path, &to, false);
     assert!(matches!(again, Err(BackupError::Exists(_))), "{again:?}");
     backup(&path, &to, true).unwrap();
-    for own in ["state/store.db", "state/store.db-wal", "state/store.db.lock", "state/../state/store.db"] {
+    for own in [
+        "state/store.db",
+        "state/store.db-wal",
+        "state/store.db.lock",
+        "state/../state/store.db",
+        "state/../state/store.db-wal",
+        "state/./store.db.holder",
+    ] {
         let refused = backup(&path, &dir.path().join(own), true);
         assert!(matches!(refused, Err(BackupError::Own(_))), "{own}: {refused:?}");
     }
@@ -122,6 +130,22 @@ async fn a_backup_is_made_beside_a_daemon_and_is_a_store() {
     assert_eq!(crate::world::restored(&restored), crate::world::restored(&live));
     let names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(!names.iter().any(|name| name.to_string_lossy().contains("partial")), "{names:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn backups_that_are_made_at_the_same_time_do_not_meet() {
+    let (dir, path) = store().await;
+    let to = dir.path().join("backup.db");
+    let made: Vec<_> = (0..4)
+        .map(|_| {
+            let (path, to) = (path.clone(), to.clone());
+            tokio::task::spawn_blocking(move || backup(&path, &to, true).map(drop))
+        })
+        .collect();
+    for made in made {
+        made.await.unwrap().unwrap();
+        assert_eq!(audit(&to).unwrap(), []);
+    }
 }
 
 #[tokio::test]

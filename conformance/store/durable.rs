@@ -393,3 +393,26 @@ async fn a_file_that_is_taken_away_is_missed() {
     let why = world.store.admits().unwrap_err().to_string();
     assert!(why.contains("its file is gone"), "{why}");
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_store_has_one_holder_whatever_it_is_called() {
+    let world = World::sqlite();
+    world.put(vec![accepted(spec(1))]).await;
+    let dir = world.dir.as_ref().unwrap().path();
+    let (path, link, other) = (file(dir), dir.join("link.db"), dir.join("other.db"));
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let error = SqliteStore::open(&link, OPTIONS).err().unwrap();
+    assert!(matches!(error, OpenError::InUse { .. }), "{error}");
+    assert!(matches!(arcpd::store::sqlite::vacuum(&link), Err(OpenError::InUse { .. })));
+    let World { dir, store } = world;
+    drop(store);
+    fs::hard_link(&path, &other).unwrap();
+    for name in [&path, &other] {
+        let error = SqliteStore::open(name, OPTIONS).err().unwrap().to_string();
+        assert!(error.contains("2 names"), "{error}");
+    }
+    fs::remove_file(&other).unwrap();
+    assert!(open(&link).job(job(1)).await.unwrap().is_some());
+    drop(dir);
+}

@@ -93,6 +93,11 @@ impl Authenticator {
         Authenticator { entries }
     }
 
+    /// Whether anybody comes in as this principal.
+    pub fn knows(&self, principal: &Principal) -> bool {
+        self.entries.iter().any(|entry| entry.principal == *principal)
+    }
+
     /// Tells whose token this is (§6.1). Takes the same time for every token of a length: there is no early exit.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Seek as _, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use super::Context;
 use super::connect::Connection;
 use super::exit::{Exit, Failure};
 use super::render::Terminal;
-use crate::client::Since;
+use crate::client::{Piece, Since};
 use crate::wire::id::JobId;
 
 /// Links that are followed to a file, as many as the system follows.
@@ -47,7 +47,7 @@ pub(super) async fn run(args: ResultArgs, context: &mut Context) -> Result<Exit,
             }
         };
         match piece {
-            Some(piece) => sink.write(&mut context.terminal, &piece)?,
+            Some(piece) => sink.take(&mut context.terminal, &piece)?,
             None => break,
         }
     }
@@ -106,6 +106,31 @@ impl Sink {
             Sink::Stream { file, place } => file.write_all(piece).map_err(|error| trouble(place, error)),
             Sink::File(draft) => draft.file.write_all(piece).map_err(|error| trouble(&draft.draft, error)),
         }
+    }
+
+    /// Writes the next part of a result.
+    pub(super) fn take(&mut self, terminal: &mut Terminal, piece: &Piece) -> Result<(), Failure> {
+        match piece {
+            Piece::More(bytes) => self.write(terminal, bytes),
+            Piece::Anew(bytes) => {
+                self.begin_anew()?;
+                self.write(terminal, bytes)
+            }
+        }
+    }
+
+    /// What was written is void.
+    fn begin_anew(&mut self) -> Result<(), Failure> {
+        let place = match self {
+            Sink::File(draft) => {
+                let emptied = draft.file.set_len(0).and_then(|()| draft.file.rewind());
+                return emptied.map_err(|error| trouble(&draft.draft, error));
+            }
+            Sink::Stdout => Path::new("stdout"),
+            Sink::Stream { place, .. } => place,
+        };
+        let why = "the agent began again after a part of its result was written, which is void; write to a file with -o";
+        Err(trouble(place, std::io::Error::other(why)))
     }
 
     /// The result is whole.

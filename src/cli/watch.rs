@@ -135,7 +135,7 @@ fn collect(
         return Ok(());
     }
     let Some(piece) = collector.take(update)? else { return Ok(()) };
-    sink.write(&mut context.terminal, &piece)?;
+    sink.take(&mut context.terminal, &piece)?;
     if matches!((update, &sink), (JobUpdate::Ended(_), Sink::Stdout)) {
         // An inline result is a text for people, too.
         sink.write(&mut context.terminal, b"\n")?;

@@ -10,6 +10,15 @@ use crate::wire::event::{ChunkEncoding, ResultChunk};
 use crate::wire::id::ResultId;
 use crate::wire::job::JobResult;
 
+/// A part of a result, as decoded bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// What comes next.
+    More(Bytes),
+    /// What comes first: the agent began again and this is its result, so everything before is void.
+    Anew(Bytes),
+}
+
 /// Puts a job's result together from its updates, one after the other, without keeping any of it.
 #[derive(Debug, Clone, Default)]
 pub struct Collector {
@@ -25,12 +34,12 @@ impl Collector {
         Collector::default()
     }
 
-    /// Takes the next update: the bytes that it adds to the result, none for updates that add nothing. An inline
+    /// Takes the next update: what it adds to the result, none for updates that add nothing. An inline
     /// result comes as its JSON text. Once [`JobUpdate::Ended`] was taken without an error, the result is whole.
     ///
     /// # Errors
     /// [`CollectError`] when the result is not whole, or the job did not end in success.
-    pub fn take(&mut self, update: &JobUpdate) -> Result<Option<Bytes>, CollectError> {
+    pub fn take(&mut self, update: &JobUpdate) -> Result<Option<Piece>, CollectError> {
         match update {
             JobUpdate::Event(event) if event.event.kind == "result_chunk" => {
                 let chunk: ResultChunk = serde_json::from_str(event.event.body.get()).map_err(|error| {
@@ -48,11 +57,12 @@ impl Collector {
         }
     }
 
-    fn chunk(&mut self, chunk: &ResultChunk) -> Result<Bytes, CollectError> {
-        let result_id = *self.result_id.get_or_insert(chunk.result_id);
-        if result_id != chunk.result_id {
-            return Err(other(result_id, chunk.result_id));
+    fn chunk(&mut self, chunk: &ResultChunk) -> Result<Piece, CollectError> {
+        let anew = self.result_id.is_some_and(|seen| seen != chunk.result_id);
+        if anew {
+            *self = Collector::new();
         }
+        self.result_id = Some(chunk.result_id);
         if self.last_seen {
             return Err(CollectError::AfterLast(chunk.chunk_seq));
         }
@@ -69,19 +79,17 @@ impl Collector {
         self.next_chunk += 1;
         self.size += data.len() as u64;
         self.last_seen = !chunk.more;
-        Ok(data.into())
+        Ok(if anew { Piece::Anew(data.into()) } else { Piece::More(data.into()) })
     }
 
-    fn finish(&mut self, result: &JobResult) -> Result<Option<Bytes>, CollectError> {
+    fn finish(&mut self, result: &JobResult) -> Result<Option<Piece>, CollectError> {
         match (result.result_id, self.result_id) {
-            (None, None) => {
+            (None, seen) => {
                 let text = result.result.as_ref().map_or("null", |json| json.get());
-                Ok(Some(Bytes::copy_from_slice(text.as_bytes())))
+                let text = Bytes::copy_from_slice(text.as_bytes());
+                Ok(Some(if seen.is_some() { Piece::Anew(text) } else { Piece::More(text) }))
             }
             (Some(named), Some(seen)) if named != seen => Err(other(seen, named)),
-            (None, Some(seen)) => {
-                Err(CollectError::OtherResult { expected: seen.to_string(), got: "an inline result".into() })
-            }
             (Some(_), _) if !self.last_seen => Err(CollectError::Unfinished),
             (Some(_), _) => match result.result_size {
                 Some(announced) if announced != self.size => {

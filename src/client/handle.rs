@@ -2,11 +2,10 @@
 
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
-use super::collect::Collector;
+use super::collect::{Collector, Piece};
 use super::driver::Command;
 use super::error::{CollectError, Cut};
 use super::update::{JobUpdate, Outcome};
@@ -144,10 +143,17 @@ impl JobHandle {
         let mut reader = self.into_result();
         let mut result = Vec::new();
         while let Some(piece) = reader.next().await? {
-            if (result.len() + piece.len()) as u64 > max {
+            let bytes = match piece {
+                Piece::More(bytes) => bytes,
+                Piece::Anew(bytes) => {
+                    result.clear();
+                    bytes
+                }
+            };
+            if (result.len() + bytes.len()) as u64 > max {
                 return Err(CollectError::TooLarge { max });
             }
-            result.extend_from_slice(&piece);
+            result.extend_from_slice(&bytes);
         }
         Ok(result)
     }
@@ -172,11 +178,11 @@ pub struct ResultReader {
 }
 
 impl ResultReader {
-    /// The next decoded bytes; none once the result is whole and its size is what the runtime says.
+    /// The next part; none once the result is whole and its size is what the runtime says.
     ///
     /// # Errors
     /// [`CollectError`]; what came before is not the whole result then.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, CollectError> {
+    pub async fn next(&mut self) -> Result<Option<Piece>, CollectError> {
         while !self.whole {
             let Some(update) = self.handle.next().await else {
                 return Err(CollectError::Cut(Cut::Closed));

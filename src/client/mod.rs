@@ -46,7 +46,7 @@ use parking_lot::RwLock;
 use tokio::sync::{mpsc, oneshot};
 use ulid::Ulid;
 
-pub use self::collect::Collector;
+pub use self::collect::{Collector, Piece};
 pub use self::connector::{Connector, Link};
 use self::driver::{Command, Driver, Reply, Timing};
 pub use self::error::{CollectError, ConnectError, Cut, DialError, RequestError};

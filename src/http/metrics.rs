@@ -2,14 +2,19 @@
 
 use std::net::IpAddr;
 
+use hyper::Version;
 use hyper::header::{self, HeaderMap};
+use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
 
 use crate::config::MetricsAccess;
 use crate::telemetry::metrics::{Count, Counts, Page};
 
-/// Headers that a proxy adds to what it passes on.
-const OF_PROXIES: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
+/// Headers that a proxy adds to what it passes on, beside those that begin with [`FORWARDED`].
+const OF_PROXIES: [&str; 6] =
+    ["forwarded", "x-real-ip", "x-client-ip", "cf-connecting-ip", "true-client-ip", "via"];
+/// What many more of them begin with.
+const FORWARDED: &str = "x-forwarded-";
 
 /// What is needed to read `/metrics`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,10 +28,14 @@ pub(super) enum Needs {
 }
 
 /// What a request from `peer` needs.
-pub(super) fn needs(access: MetricsAccess, peer: IpAddr, headers: &HeaderMap) -> Needs {
+pub(super) fn needs(access: MetricsAccess, peer: IpAddr, head: &Parts) -> Needs {
+    let headers = &head.headers;
     // What a proxy passes on comes from somewhere else, as does a page whose name was made to mean this machine; and who
     // shows a token wants it looked at.
-    let passed_on = OF_PROXIES.iter().any(|name| headers.contains_key(*name));
+    let of_proxy = |name: &str| OF_PROXIES.contains(&name) || name.starts_with(FORWARDED);
+    let passed_on = headers.keys().any(|name| of_proxy(name.as_str()));
+    // Proxies that say nothing of themselves speak HTTP/1.0 unless they are told otherwise; scrapers do not.
+    let passed_on = passed_on || head.version < Version::HTTP_11 || head.uri.authority().is_some();
     let local = peer.is_loopback() && asks_for_this_machine(headers) && !passed_on;
     let local = local && !headers.contains_key(header::AUTHORIZATION);
     match access {
@@ -37,15 +46,16 @@ pub(super) fn needs(access: MetricsAccess, peer: IpAddr, headers: &HeaderMap) ->
     }
 }
 
-/// Whether the host that is asked for, where one is, is an address or `localhost`: nobody else can give that name.
+/// Whether the host that is asked for is an address or `localhost`: nobody else can give that name.
 fn asks_for_this_machine(headers: &HeaderMap) -> bool {
-    headers.get_all(header::HOST).iter().all(|host| {
-        let authority = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());
-        authority.is_some_and(|authority| {
-            let name = authority.host().trim_matches(['[', ']']);
-            name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
+    headers.contains_key(header::HOST)
+        && headers.get_all(header::HOST).iter().all(|host| {
+            let authority = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());
+            authority.is_some_and(|authority| {
+                let name = authority.host().trim_matches(['[', ']']);
+                name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
+            })
         })
-    })
 }
 
 /// What the listener counts.
@@ -78,7 +88,15 @@ impl Meters {
 
 #[cfg(test)]
 mod tests {
+    use hyper::Request;
+
     use super::*;
+
+    fn head(uri: &str, version: Version, headers: &[(&'static str, &str)]) -> Parts {
+        let request = Request::builder().uri(uri).version(version);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        request.body(()).unwrap().into_parts().0
+    }
 
     #[test]
     fn a_name_that_somebody_else_can_give_is_not_this_machine() {
@@ -92,20 +110,31 @@ mod tests {
             ("127.0.0.1.evil.example", false),
             ("", false),
         ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::HOST, host.parse().unwrap());
+            let head = head("/metrics", Version::HTTP_11, &[("host", host)]);
             let expected = if local { Needs::Nothing } else { Needs::Token };
-            assert_eq!(needs(MetricsAccess::Local, [127, 0, 0, 1].into(), &headers), expected, "{host:?}");
+            assert_eq!(needs(MetricsAccess::Local, [127, 0, 0, 1].into(), &head), expected, "{host:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_silent_proxy_passes_on_is_not_from_this_machine() {
+        let local = [("host", "127.0.0.1:7878")];
+        for (uri, version, headers) in [
+            ("/metrics", Version::HTTP_10, &local[..]),
+            ("/metrics", Version::HTTP_11, &[]),
+            ("http://evil.example/metrics", Version::HTTP_11, &local),
+        ] {
+            let head = head(uri, version, headers);
+            assert_eq!(needs(MetricsAccess::Local, [127, 0, 0, 1].into(), &head), Needs::Token, "{head:?}");
         }
     }
 
     #[test]
     fn nobody_reads_from_afar_without_a_token_unless_that_is_configured() {
         let needs = |access, peer: &str, named: &[&'static str]| {
-            let headers = named.iter().map(|name| {
-                (hyper::header::HeaderName::from_static(name), hyper::header::HeaderValue::from_static("x"))
-            });
-            needs(access, peer.parse().unwrap(), &headers.collect())
+            let mut headers = vec![("host", "localhost")];
+            headers.extend(named.iter().map(|name| (*name, "x")));
+            needs(access, peer.parse().unwrap(), &head("/metrics", Version::HTTP_11, &headers))
         };
         for (peer, headers, local) in [
             ("127.0.0.1", &[][..], true),
@@ -114,6 +143,8 @@ mod tests {
             ("127.0.0.1", &["x-forwarded-for"], false),
             ("127.0.0.1", &["forwarded"], false),
             ("127.0.0.1", &["via"], false),
+            ("127.0.0.1", &["x-forwarded-proto"], false),
+            ("127.0.0.1", &["cf-connecting-ip"], false),
             ("127.0.0.1", &["authorization"], false),
             ("10.0.0.1", &[], false),
             ("2001:db8::1", &[], false),

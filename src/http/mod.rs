@@ -353,7 +353,7 @@ where
 
     /// Shows the numbers to whoever may see them.
     async fn metrics(self: &Arc<Self>, head: &Parts, slot: &Slot) -> Response<Full<Bytes>> {
-        match metrics::needs(self.metrics, slot.peer.ip(), &head.headers) {
+        match metrics::needs(self.metrics, slot.peer.ip(), head) {
             Needs::Nothing => {}
             Needs::NotThere => return text(StatusCode::NOT_FOUND, request::NOTHING),
             Needs::Token => {

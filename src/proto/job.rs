@@ -189,7 +189,7 @@ impl Job {
             Ok(_) if self.attempts == 0 => Ok(()),
             Ok(true) if self.attempts < limits.job_attempts => Ok(()),
             Ok(true) => Err(format!(
-                "{LOST}; it was begun {} times, and may be {}",
+                "the daemon ended under the agent in each of {} attempts, and {} are allowed; submit the job again",
                 self.attempts, limits.job_attempts
             )),
             Ok(false) => Err(LOST.into()),

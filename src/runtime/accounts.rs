@@ -1,4 +1,4 @@
-//! What the jobs of each principal weigh, so that nobody's flood is paid for by others.
+//! What the jobs and sessions of each principal weigh, so that nobody's flood is paid for by others.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ impl Evicted {
     }
 }
 
-/// The bytes that one principal's jobs weigh, and what everybody has lost. Cheap to clone and to count in.
+/// The bytes that one principal's jobs and sessions weigh, and what everybody has lost. Cheap to clone and to count in.
 #[derive(Debug, Clone)]
 pub(super) struct Account {
     bytes: Arc<AtomicU64>,
@@ -49,6 +49,13 @@ impl Account {
         // Never below nothing: an account that wrapped would shut its principal out.
         let less = |held: u64| Some(held.saturating_sub(bytes));
         let _ = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
+    /// Something that was charged for `charged` weighs `weight` now.
+    pub(super) fn recharge(&self, charged: &mut u64, weight: u64) {
+        self.add(weight.saturating_sub(*charged));
+        self.take(charged.saturating_sub(weight));
+        *charged = weight;
     }
 
     pub(super) fn bytes(&self) -> u64 {

@@ -71,9 +71,7 @@ struct Live {
 impl Live {
     fn charge(&mut self) -> u64 {
         let weight = self.job.spec().weight() + self.job.tail().weight();
-        self.account.add(weight.saturating_sub(self.charged));
-        self.account.take(self.charged.saturating_sub(weight));
-        self.charged = weight;
+        self.account.recharge(&mut self.charged, weight);
         weight
     }
 }

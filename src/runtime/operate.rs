@@ -214,10 +214,11 @@ async fn cancel(
         }
     };
     let reason = reason.map(|reason| reason.chars().take(REASON_CHARS).collect());
-    let ticket = cell
-        .cancel(reason, core.ambient.now())
-        .map_err(|status| Refusal::conflict(authority::too_late(status)))?;
+    let answer = cell.cancel(reason, core.ambient.now());
+    // An end that is told is stored, as a cancellation is.
+    let ticket = answer.unwrap_or_else(|_| cell.ticket());
     core.store.applied(ticket).await.map_err(|fenced| Refusal::unavailable(fenced.to_string()))?;
+    answer.map_err(|status| Refusal::conflict(authority::too_late(status)))?;
     tracing::info!(job = %id, principal = %cell.spec.principal, operator = %by, "job cancelled by an operator");
     Ok(CancelRecorded { job_id: id })
 }

@@ -11,7 +11,7 @@ use super::session::SessionCell;
 use crate::proto::idempotency::Keyed;
 use crate::proto::session::Session;
 use crate::proto::stream::Stream;
-use crate::store::{JobRow, Restored, SessionRow, Unreadable};
+use crate::store::{Batch, FinishedRow, JobRow, Op, Restored, SessionRow, Unreadable};
 use crate::wire::id::{JobId, ResultId};
 use crate::wire::principal::Principal;
 use crate::wire::time::Timestamp;
@@ -20,14 +20,24 @@ use crate::wire::time::Timestamp;
 pub(super) fn restore(core: &Arc<Core>) -> Result<(), Unreadable> {
     let Restored { sessions, unfinished, finished } = core.store.restore()?;
     let now = core.ambient.now();
-    let (kept, open, over) = (sessions.len(), unfinished.len(), finished.len());
+    let (open, over) = (unfinished.len(), finished.len());
+    restore_keys(core, &unfinished, &finished);
     for row in finished {
-        remember_key(core, &row.principal, row.job, row.key.clone());
         core.accounts.of(&row.principal).add(row.weight);
-        core.registry.restore_finished(row);
+        // A clock that was ahead then must not make it stay for longer.
+        core.registry.restore_finished(FinishedRow { ended_at: row.ended_at.min(now), ..row });
     }
     let jobs: BTreeMap<JobId, Arc<JobCell>> =
         unfinished.into_iter().map(|row| restore_job(core, row, now)).collect();
+    // Who may no longer come in may not come back either.
+    let (sessions, void): (Vec<_>, Vec<_>) =
+        sessions.into_iter().partition(|row| core.authenticator.knows(&row.principal));
+    let ops: Vec<Op> = void.iter().map(|row| Op::RemoveSession(row.id)).collect();
+    if !ops.is_empty() {
+        tracing::info!(sessions = ops.len(), "sessions of principals without a token are over");
+        core.store.submit(Batch { epoch: core.store.epoch(), ops });
+    }
+    let kept = sessions.len();
     for row in sessions {
         restore_session(core, row, &jobs, now);
     }
@@ -40,15 +50,21 @@ pub(super) fn restore(core: &Arc<Core>) -> Result<(), Unreadable> {
     Ok(())
 }
 
-fn remember_key(core: &Core, principal: &Principal, job: JobId, key: Option<Keyed>) {
-    if let Some(keyed) = key {
-        core.keys.lock().remember(principal, job, keyed);
+/// Remembers the keys in the order in which they were used: a key that was forgotten and used again is the newer job's.
+fn restore_keys(core: &Core, unfinished: &[JobRow], finished: &[FinishedRow]) {
+    let open =
+        unfinished.iter().filter_map(|row| Some((Keyed::of(&row.spec)?, row.spec.id, &row.spec.principal)));
+    let over = finished.iter().filter_map(|row| Some((row.key.clone()?, row.job, &row.principal)));
+    let mut used: Vec<(Keyed, JobId, &Principal)> = open.chain(over).collect();
+    used.sort_by_key(|(keyed, job, _)| (keyed.at, *job));
+    let mut keys = core.keys.lock();
+    for (keyed, job, principal) in used {
+        keys.remember(principal, job, keyed);
     }
 }
 
 fn restore_job(core: &Core, row: JobRow, now: Timestamp) -> (JobId, Arc<JobCell>) {
     let (spec, result) = (row.spec.clone(), ResultId::new(now.as_millis(), core.ambient.random()));
-    remember_key(core, &spec.principal, spec.id, Keyed::of(&spec));
     let account = core.accounts.of(&spec.principal);
     let cell = Arc::new(JobCell::restored(row, result, account, core.store.clone(), core.limits.clone()));
     core.registry.restore_live(&cell);
@@ -67,6 +83,7 @@ fn restore_session(core: &Core, row: SessionRow, jobs: &BTreeMap<JobId, Arc<JobC
     let session = session.restored(older, stream, closed, now);
     let account = core.accounts.of(&session.principal);
     let cell = SessionCell::new(session, account, core.store.clone(), core.limits.clone());
+    cell.charge();
     core.registry.restore_session(&cell, &tokens);
 }
 

@@ -58,6 +58,8 @@ pub(super) struct Inner {
     closing: Option<(Generation, CloseReason)>,
     /// The last number that a connection was handed.
     sent: u64,
+    /// What the account was charged for the session.
+    charged: u64,
     /// Who is at the other side of the newest connection, and the dialect that is spoken with it.
     pub(super) peer: Option<(Box<str>, &'static str)>,
     /// The batch of the newest numbers: none of them is spoken before it is applied, on whatever connection.
@@ -94,6 +96,7 @@ impl SessionCell {
             limits,
             inner: Mutex::new(Inner {
                 sent: proto.stream.received(),
+                charged: 0,
                 peer: None,
                 proto,
                 follows: HashMap::new(),
@@ -354,9 +357,34 @@ impl SessionCell {
         }
     }
 
+    /// Charges what the session keeps to its principal.
+    pub(super) fn charge(&self) {
+        self.recharge(&mut self.inner.lock());
+    }
+
+    fn recharge(&self, inner: &mut Inner) {
+        let weight = inner.proto.stream.weight();
+        self.account.recharge(&mut inner.charged, weight);
+    }
+
+    /// What the session was charged for.
+    pub(super) fn weight(&self) -> u64 {
+        self.inner.lock().charged
+    }
+
+    /// Lets the oldest numbers of the session go until it weighs so much less, or as much less as it can.
+    pub(super) fn lighten(&self, less: u64) {
+        let mut inner = self.inner.lock();
+        let left = inner.proto.stream.weight().saturating_sub(less);
+        let window = Window { events: u64::MAX, bytes: usize::try_from(left).unwrap_or(usize::MAX) };
+        let sent = inner.sent;
+        self.evict(&mut inner, window, sent);
+    }
+
     /// Tells the store what was numbered.
     fn record(&self, inner: &mut Inner, numbers: &Numbers) -> Ticket {
         if !numbers.is_empty() {
+            self.recharge(inner);
             inner.numbered = self.submit(vec![Op::Numbered { session: self.id, numbers: numbers.clone() }]);
         }
         inner.numbered
@@ -364,21 +392,27 @@ impl SessionCell {
 
     /// Frees what was acknowledged or the window does not hold, as far as the client was sent it.
     fn trim(&self, inner: &mut Inner, sent: u64) {
-        let stream = &mut inner.proto.stream;
-        let before = stream.released();
         let window =
             Window { events: self.limits.session_buffer_events, bytes: self.limits.session_buffer_bytes };
+        self.evict(inner, window, sent);
+    }
+
+    fn evict(&self, inner: &mut Inner, window: Window, sent: u64) {
+        let stream = &mut inner.proto.stream;
+        let before = stream.released();
         stream.evict(window, sent);
         let through = stream.released();
         self.account.lost(Evicted::Unacknowledged, through.saturating_sub(before.max(stream.acked())));
         if through > before {
             self.submit(vec![Op::Released { session: self.id, through }]);
+            self.recharge(inner);
         }
     }
 
     /// The jobs that the session still follows are no longer told, and forget that it submitted them.
     pub(super) fn retire(&self) {
         let mut inner = self.inner.lock();
+        self.account.recharge(&mut inner.charged, 0);
         for (_, follow) in inner.follows.drain() {
             follow.job.unfollow(&follow);
             follow.job.forget_submitter(self.id);
@@ -469,5 +503,28 @@ mod tests {
             cell.retire();
         }
         assert!(job.submitters().is_empty());
+    }
+
+    #[test]
+    fn what_a_session_keeps_is_paid_by_its_principal_and_can_be_let_go() {
+        let (store, limits) = (Arc::new(MemoryStore::new(u64::MAX)), Arc::new(Limits::default()));
+        let (principal, job) = (Principal::local(), JobId::new(1, 1));
+        let account = Accounts::default().of(&principal);
+        let proto = Session::new(SessionId::new(1, 1), principal, FeatureSet::EMPTY, [0; 32]);
+        let cell = SessionCell::new(proto, account.clone(), store, limits);
+        for _ in 0..1_000 {
+            let mut inner = cell.lock();
+            let extent = inner.proto.stream.private(job, bytes::Bytes::from(vec![b'x'; 100]));
+            inner.sent = extent.last_seq();
+            cell.record(&mut inner, &extent.into());
+        }
+        let all = account.bytes();
+        assert!(all >= 100_000 && all == cell.weight(), "{all}");
+        cell.lighten(60_000);
+        assert!(account.bytes() <= all - 60_000 && account.bytes() > 0);
+        assert_eq!(account.bytes(), cell.weight());
+        assert!(cell.lock().proto.stream.released() >= 300);
+        cell.retire();
+        assert_eq!(account.bytes(), 0);
     }
 }

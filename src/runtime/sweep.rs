@@ -86,7 +86,8 @@ fn needed(core: &Core) -> HashSet<JobId> {
     core.registry.sessions().iter().flat_map(|cell| cell.lock().proto.stream.jobs()).collect()
 }
 
-/// Makes one principal's jobs weigh so much less: finished ones go first, then the oldest events of running ones.
+/// Makes what is kept for one principal weigh so much less: finished ones go first, then the oldest events of running
+/// ones, then the oldest numbers of its sessions.
 fn relieve(core: &Core, principal: &Principal, excess: u64) {
     let gone = core.registry.forget_of(principal, excess);
     let freed: u64 = gone.iter().map(|finished| finished.weight).sum();
@@ -95,6 +96,19 @@ fn relieve(core: &Core, principal: &Principal, excess: u64) {
     let mut left = excess.saturating_sub(freed);
     let mut trimmed = 0;
     for cell in core.registry.live_of(principal) {
+        if left == 0 {
+            break;
+        }
+        let before = cell.weight();
+        cell.lighten(left);
+        let less = before.saturating_sub(cell.weight());
+        left = left.saturating_sub(less);
+        trimmed += less;
+    }
+    let mut sessions = core.registry.sessions();
+    sessions.retain(|cell| cell.principal == *principal);
+    sessions.sort_by_cached_key(|cell| std::cmp::Reverse(cell.weight()));
+    for cell in sessions {
         if left == 0 {
             break;
         }

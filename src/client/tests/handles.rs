@@ -41,7 +41,17 @@ async fn a_result_is_put_together_and_checked() {
     }
     let more = [good[0].clone(), good[1].clone(), chunk(2, "", "utf8", false)];
     assert_eq!(collected(&more, whole(5), 9).await, Err(CollectError::AfterLast(2)));
-    assert!(matches!(collected(&good, success(job(1)), 9).await, Err(CollectError::OtherResult { .. })));
+}
+
+#[tokio::test]
+async fn the_result_of_an_agent_that_began_again_is_its_last_attempts() {
+    let mut other = chunk(0, "lost", "utf8", true);
+    other["body"]["result_id"] = json!(crate::wire::id::ResultId::new(1, 2));
+    let good = [other.clone(), chunk(0, "aGVs", "base64", true), chunk(1, "lo", "utf8", false)];
+    assert_eq!(collected(&good, whole(5), 9).await.unwrap(), b"hello");
+    assert_eq!(collected(&[other], success(job(1)), 100).await.unwrap(), br#"{"ok":1}"#);
+    let ended_otherwise = [good[1].clone(), good[2].clone(), good[0].clone()];
+    assert!(matches!(collected(&ended_otherwise, whole(5), 9).await, Err(CollectError::OtherResult { .. })));
 }
 
 #[tokio::test]

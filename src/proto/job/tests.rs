@@ -225,7 +225,7 @@ fn after_a_restart_a_job_begins_ends_or_begins_again() {
 
     let mut worn_out = past(3, None);
     let (_, message) = end(&worn_out.go_on(Ok(true), &limits, at(5)));
-    assert!(message.contains("begun 3 times, and may be 3"), "{message}");
+    assert!(message.contains("each of 3 attempts, and 3 are allowed"), "{message}");
 
     let mut gone = past(0, None);
     assert_eq!(end(&gone.go_on(Err("no such agent"), &limits, at(5))).1, "no such agent");

@@ -4,11 +4,12 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use rand::RngExt as _;
 use rusqlite::Connection;
 
 use super::OpenError;
 use super::audit::{Finding, audit_open};
-use super::lock::create_private;
+use super::lock::{create_private, real};
 use super::schema::{self, beside, refuse};
 
 /// Why there is no backup.
@@ -66,10 +67,10 @@ pub fn backup(path: &Path, to: &Path, replace: bool) -> Result<u64, BackupError>
 
 /// Whether a file is the store, or one that stands beside it for its sake.
 fn belongs(to: &Path, store: &Path) -> io::Result<bool> {
-    let (to, store) = (std::path::absolute(to)?, std::path::absolute(store)?);
-    let real = |path: &Path| fs::canonicalize(path).ok();
-    let beside = ["-wal", "-shm", ".lock", ".holder", ".reserve"].map(|suffix| beside(&store, suffix));
-    Ok(to == store || beside.contains(&to) || (real(&to).is_some() && real(&to) == real(&store)))
+    let (to, store) = (real(to)?, real(store)?);
+    let beside =
+        ["-wal", "-shm", ".lock", ".holder", ".holder.new", ".reserve"].map(|suffix| beside(&store, suffix));
+    Ok(to == store || beside.contains(&to))
 }
 
 /// A copy that nobody sees yet; gone unless it is published.
@@ -78,9 +79,11 @@ pub(super) struct Draft(PathBuf);
 impl Draft {
     /// Copies what an open store holds at this moment, to beside where it shall be.
     pub(super) fn of(db: &Connection, to: &Path) -> io::Result<Draft> {
-        let draft = Draft(beside(to, ".partial"));
-        remove(&draft.0)?;
-        create_private(&draft.0)?;
+        // A name of its own: two that are made at the same time do not meet.
+        let mut path = beside(to, ".partial-");
+        path.as_mut_os_string().push(hex::encode(rand::rng().random::<[u8; 8]>()));
+        create_private(&path)?;
+        let draft = Draft(path);
         db.execute("VACUUM INTO ?1", [draft.0.to_string_lossy()]).map_err(io::Error::other)?;
         Ok(draft)
     }
@@ -105,7 +108,7 @@ impl Draft {
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        // One that stays is replaced by the next.
+        // One that cannot be removed is only in the way.
         let _ = remove(&self.0);
         let _ = remove(&beside(&self.0, "-journal"));
     }

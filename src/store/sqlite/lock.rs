@@ -4,8 +4,10 @@
 //! way a process ends. So a note that can be locked is a dead one's, and is not believed.
 
 use std::fmt;
-use std::fs::{DirBuilder, File, Metadata, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Write};
+#[cfg(unix)]
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -38,6 +40,7 @@ impl Holder {
     /// Who holds the store in the file at `path` now. None where nobody does, or the holder has not said yet who it
     /// is.
     pub fn of(path: &Path) -> Option<Holder> {
+        let path = &real(path).ok()?;
         let note = File::open(note_path(path)).ok()?;
         // Whoever may write notes decides where clients send their tokens: it must be whose the store is.
         if !private_and_same_owner(&note.metadata().ok()?, &path.metadata().ok()?) {
@@ -123,13 +126,43 @@ pub(super) fn create_directory(path: &Path) -> io::Result<()> {
     builder.create(directory)
 }
 
-/// Makes an empty file for its owner only, if there is none.
+/// Makes a file of ours for its owner only; an empty one if there is none.
 pub(super) fn create_private(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.create(true).truncate(false).write(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
+    let file = options.open(path)?;
+    #[cfg(unix)]
+    if file.metadata()?.permissions().mode() & 0o077 != 0 {
+        // Whoever was let in by others' hands is let out again; on a file that is not ours that is not for us to say.
+        let _ = file.set_permissions(Permissions::from_mode(0o600));
+    }
+    Ok(file)
+}
+
+/// The path of a file by which everybody knows it, however it was spelled and through whatever links it was reached.
+pub(super) fn real(path: &Path) -> io::Result<PathBuf> {
+    match std::fs::canonicalize(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        found => return found,
+    }
+    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+    let directory = std::fs::canonicalize(directory.unwrap_or(Path::new(".")))?;
+    Ok(path.file_name().map_or_else(|| directory.clone(), |name| directory.join(name)))
+}
+
+/// A store that has several names could be opened under each of them: what belongs to it stands beside one.
+pub(super) fn has_one_name(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        let names = std::fs::metadata(path)?.nlink();
+        if names > 1 {
+            let why = format!("it has {names} names (hard links), and must have one");
+            return Err(io::Error::other(why));
+        }
+    }
+    Ok(())
 }
 
 /// Keeps other daemons out, for as long as the file is open.

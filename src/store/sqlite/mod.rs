@@ -40,7 +40,7 @@ pub use audit::{Finding, audit};
 pub use backup::{BackupError, backup};
 use check::Background;
 pub use lock::{Endpoint, Holder};
-use lock::{Note, create_directory, create_private, lock};
+use lock::{Note, create_directory, create_private, has_one_name, lock, real};
 use read::Readers;
 use space::{Pages, Room};
 pub use stats::{BigJob, Stats, stats};
@@ -163,8 +163,10 @@ impl SqliteStore {
     pub fn open(path: &Path, options: SqliteOptions) -> Result<SqliteStore, OpenError> {
         let failed = |source: io::Error| OpenError::Failed { path: path.into(), source: Box::new(source) };
         create_directory(path).map_err(failed)?;
+        let path = &real(path).map_err(failed)?;
         let lock = lock(path)?;
         create_private(path).map_err(failed)?;
+        has_one_name(path).map_err(failed)?;
         let mut room = Room::new(path, options.reserve_bytes).map_err(failed)?;
         let note = Note::write(path, &Holder { pid: std::process::id(), endpoint: None }).map_err(failed)?;
         let mut db = connect(path)?;
@@ -204,6 +206,8 @@ impl SqliteStore {
 /// # Errors
 /// [`OpenError`] when a daemon has it, or it is damaged or cannot be written.
 pub fn vacuum(path: &Path) -> Result<(u64, u64), OpenError> {
+    let failed = |source: io::Error| OpenError::Failed { path: path.into(), source: Box::new(source) };
+    let path = &real(path).map_err(failed)?;
     schema::inspect(path)?;
     let _lock = lock(path)?;
     let db = connect(path)?;
