@@ -213,12 +213,18 @@ impl Registry {
         gone
     }
 
-    /// The jobs of a principal that have not ended, the heaviest first.
+    /// The jobs of a principal that have not ended.
     pub(super) fn live_of(&self, principal: &Principal) -> Vec<Arc<JobCell>> {
         let mut live: Vec<Arc<JobCell>> = self.live_jobs();
         live.retain(|cell| cell.spec.principal == *principal);
-        live.sort_by_cached_key(|cell| std::cmp::Reverse(cell.weight()));
         live
+    }
+
+    /// The sessions of a principal.
+    pub(super) fn sessions_of(&self, principal: &Principal) -> Vec<Arc<SessionCell>> {
+        let mut sessions = self.sessions();
+        sessions.retain(|cell| cell.principal == *principal);
+        sessions
     }
 
     /// Keeps finished jobs whose age is over: it begins anew.

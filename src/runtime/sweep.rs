@@ -1,13 +1,16 @@
 //! What goes with time: sessions past their window, finished jobs past their age, keys past theirs.
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::iter;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::Core;
+use super::job::JobCell;
 use super::meters::Swept;
 use super::registry::Finished;
+use super::session::SessionCell;
 use crate::proto::session::TokenHash;
 use crate::store::{Batch, Full, Op};
 use crate::wire::id::JobId;
@@ -93,32 +96,26 @@ fn relieve(core: &Core, principal: &Principal, excess: u64) {
     let freed: u64 = gone.iter().map(|finished| finished.weight).sum();
     gone.iter().for_each(|finished| forget(core, finished));
     core.meters.swept(Swept::Bytes, gone.len());
-    let mut left = excess.saturating_sub(freed);
-    let mut trimmed = 0;
-    for cell in core.registry.live_of(principal) {
-        if left == 0 {
-            break;
-        }
-        let before = cell.weight();
-        cell.lighten(left);
-        let less = before.saturating_sub(cell.weight());
-        left = left.saturating_sub(less);
-        trimmed += less;
-    }
-    let mut sessions = core.registry.sessions();
-    sessions.retain(|cell| cell.principal == *principal);
-    sessions.sort_by_cached_key(|cell| std::cmp::Reverse(cell.weight()));
-    for cell in sessions {
-        if left == 0 {
-            break;
-        }
-        let before = cell.weight();
-        cell.lighten(left);
-        let less = before.saturating_sub(cell.weight());
-        left = left.saturating_sub(less);
-        trimmed += less;
-    }
+    let left = excess.saturating_sub(freed);
+    let mut trimmed = lighten(core.registry.live_of(principal), left, JobCell::weight, JobCell::lighten);
+    let (sessions, left) = (core.registry.sessions_of(principal), left.saturating_sub(trimmed));
+    trimmed += lighten(sessions, left, SessionCell::weight, SessionCell::lighten);
     tracing::warn!(%principal, excess, finished = gone.len(), trimmed, "too many bytes are kept; the oldest went");
+}
+
+/// Makes things weigh so much less together, the heaviest first; says how much less they do.
+fn lighten<T>(mut things: Vec<Arc<T>>, less: u64, weight: fn(&T) -> u64, lighten: fn(&T, u64)) -> u64 {
+    things.sort_by_cached_key(|thing| Reverse(weight(thing)));
+    let mut done = 0;
+    for thing in things {
+        if done >= less {
+            break;
+        }
+        let before = weight(&thing);
+        lighten(&thing, less - done);
+        done += before.saturating_sub(weight(&thing));
+    }
+    done
 }
 
 fn forget(core: &Core, gone: &Finished) {
