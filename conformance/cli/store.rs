@@ -221,3 +221,42 @@ fn a_store_that_is_not_whole_is_told_with_what_to_do() {
     let elsewhere = store(home.path(), &["stats", "--store-path", "/dev/null/x"]);
     assert_eq!(elsewhere.code, Some(8));
 }
+
+#[test]
+fn the_result_of_an_agent_that_began_again_is_fetched_without_what_was_lost() {
+    let agent = r#"
+[[agents]]
+name = "twice"
+version = "1"
+restartable = true
+command = ["sh", "-c", '''
+read -r start
+say() { printf '{"type":"%s","payload":%s}\n' "$1" "$2"; }
+chunk() { say job.event '{"kind":"result_chunk","body":{"data":"'"$1"'","encoding":"utf8"}}'; }
+case $start in
+    *'"attempt":1,'*) chunk "a long and lost beginning"; sleep 600 ;;
+    *) chunk whole; say job.result '{}' ;;
+esac
+''']
+"#;
+    let mut daemon = Daemon::with(&["--token", "alice=tok-a"], agent);
+    let job = daemon.run(&["submit", "twice", "--detach"]).out.trim().to_owned();
+    let mut watch = daemon.client(&["watch", &job, "--json"]);
+    let mut watch = watch.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(watch.stdout.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap().contains("lost beginning")), "the chunk is stored");
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    daemon.signal("KILL");
+    let home = daemon.take_home();
+    daemon.wait();
+    let mut command = arcpd(home.path());
+    let again =
+        Daemon::of(command.args(["serve", "--listen", "127.0.0.1:0", "--token", "alice=tok-a"]), home);
+    let ran = again.run(&["result", &job, "-o", "result.txt"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert_eq!(std::fs::read_to_string(again.home.path().join("result.txt")).unwrap(), "whole");
+    let ran = again.run(&["result", &job]);
+    assert_eq!(ran.code, Some(8), "{}", ran.err);
+    assert!(ran.err.contains("which is void; write to a file with -o"), "{}", ran.err);
+}

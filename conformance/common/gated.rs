@@ -1,4 +1,4 @@
-//! A memory store whose disk does only what the test lets it do: apply batches, and answer questions about jobs.
+//! A memory store whose disk does only what the test lets it do: apply batches, answer questions, take new work.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use arcpd::store::{
     Answer, Batch, Epoch, Fenced, Full, JobRow, Op, Restored, Store, StoreHealth, Ticket, Unreadable,
 };
 use arcpd::wire::id::JobId;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
@@ -22,6 +22,10 @@ struct Disk {
     applied: u64,
     /// None: every question is answered at once.
     questions: Option<Vec<oneshot::Sender<()>>>,
+    /// None: new work is taken.
+    full: Option<Full>,
+    /// None: everything can be read.
+    unreadable: Option<Unreadable>,
 }
 
 /// The store, and its gates.
@@ -77,6 +81,23 @@ impl Gated {
         self.disk.lock().questions = None;
     }
 
+    /// From now on it takes no new work.
+    pub fn refuse(&self, full: Full) {
+        self.disk.lock().full = Some(full);
+    }
+
+    /// From now on it can be read, or cannot.
+    pub fn readable(&self, readable: bool) {
+        self.disk.lock().unreadable = (!readable).then(|| Unreadable("the disk is gone".into()));
+    }
+
+    fn read<'a, T: Send + 'a>(&'a self, answer: Answer<'a, T>) -> Answer<'a, T> {
+        match self.disk.lock().unreadable.clone() {
+            Some(unreadable) => Box::pin(ready(Err(unreadable))),
+            None => answer,
+        }
+    }
+
     /// Removes a job, as an operator might.
     pub fn lose(&self, job: &str) {
         let job = job.parse().expect("a job's id");
@@ -95,7 +116,7 @@ impl Store for Gated {
         self.store.epoch()
     }
     fn restore(&self) -> Result<Restored, Unreadable> {
-        self.store.restore()
+        self.disk.lock().unreadable.clone().map_or_else(|| self.store.restore(), Err)
     }
     fn outlives(&self) -> bool {
         self.store.outlives()
@@ -125,7 +146,7 @@ impl Store for Gated {
         })
     }
     fn admits(&self) -> Result<(), Full> {
-        Ok(())
+        self.disk.lock().full.clone().map_or(Ok(()), Err)
     }
     fn health(&self) -> StoreHealth {
         self.store.health()
@@ -141,13 +162,13 @@ impl Store for Gated {
             if let Some(gate) = gate {
                 let _ = gate.await;
             }
-            self.store.job(job).await
+            self.read(self.store.job(job)).await
         })
     }
     fn list(&self, query: Query) -> Answer<'_, (Vec<Listed>, bool)> {
-        self.store.list(query)
+        self.read(self.store.list(query))
     }
     fn records(&self, job: JobId, after: u64, events: u64, bytes: usize) -> Answer<'_, Vec<Record>> {
-        self.store.records(job, after, events, bytes)
+        self.read(self.store.records(job, after, events, bytes))
     }
 }

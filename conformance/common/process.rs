@@ -2,7 +2,8 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::sync::mpsc;
+use std::time::Duration;
 
 /// The longest that an orderly stop may take.
 const STOP: Duration = Duration::from_secs(30);
@@ -32,14 +33,16 @@ impl Process {
     pub fn stop(mut self) {
         let pid = self.pid().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-        let until = Instant::now() + STOP;
-        let status = loop {
-            match self.child.try_wait().unwrap() {
-                Some(status) => break status,
-                None => assert!(Instant::now() < until, "the daemon does not stop"),
+        let (told, ended) = mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| told.send(self.child.wait()));
+            if ended.recv_timeout(STOP).is_err() {
+                let _ = Command::new("kill").args(["-KILL", &pid]).status();
+                panic!("the daemon does not stop");
             }
-            std::thread::sleep(Duration::from_millis(5));
-        };
+        });
+        // Waited for once more, which tells the same.
+        let status = self.child.wait().unwrap();
         assert!(status.success(), "{status}");
     }
 }

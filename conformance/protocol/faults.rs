@@ -3,13 +3,13 @@
 use arcpd::embed::Runtime;
 use serde_json::json;
 
-use crate::common::ailing::Ailing;
+use crate::common::gated::Gated;
 use crate::common::peer::Peer;
 use crate::fixture::World;
 
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_read_is_no_row_that_is_not_there() {
-    let store = Ailing::new();
+    let store = Gated::new();
     let world = World::built(|builder| builder.store(store.clone()));
     let mut alice = world.alice().await;
     let keyed = json!({ "agent": "echo", "input": 1, "idempotency_key": "k" });
@@ -35,7 +35,7 @@ async fn what_cannot_be_read_is_no_row_that_is_not_there() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_cannot_be_read_is_cut_and_goes_on_later() {
-    let store = Ailing::new();
+    let store = Gated::new();
     let world = World::built(|builder| builder.store(store.clone()));
     let mut alice = world.alice().await;
     let job = alice.submit(json!({ "agent": "puppet" })).await;
@@ -55,7 +55,7 @@ async fn a_stream_that_cannot_be_read_is_cut_and_goes_on_later() {
 
 #[tokio::test(start_paused = true)]
 async fn a_resume_that_needs_what_cannot_be_read_leaves_the_session_as_it_was() {
-    let store = Ailing::new();
+    let store = Gated::new();
     let world = World::built(|builder| builder.store(store.clone()));
     let mut alice = world.alice().await;
     let job = alice.submit(json!({ "agent": "echo", "input": 1 })).await;
@@ -73,7 +73,7 @@ async fn a_resume_that_needs_what_cannot_be_read_leaves_the_session_as_it_was() 
 
 #[tokio::test]
 async fn a_daemon_does_not_start_from_what_it_cannot_read() {
-    let store = Ailing::new();
+    let store = Gated::new();
     store.readable(false);
     let refused = Runtime::builder().store(store).start().err().unwrap().to_string();
     assert!(refused.contains("the disk is gone") && refused.contains("restore a backup"), "{refused}");

@@ -8,7 +8,7 @@ use arcpd::wire::limits::Limits;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::common::ailing::Ailing;
+use crate::common::gated::Gated;
 use crate::common::peer::{FEATURES, Peer, frame, hello};
 use crate::fixture::{Raw, World, pass};
 
@@ -342,6 +342,29 @@ async fn store_bytes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_sessions_keep_counts_and_goes_where_bytes_are_scarce() {
+    const EVENTS: u64 = 2_000;
+    let world = World::with(Limits { bytes_per_principal: 100_000, ..Limits::default() });
+    let (mut alice, mut bob) = (world.alice().await, world.bob().await);
+    let kept = bob.submit(json!({ "agent": "echo", "input": "x".repeat(20_000) })).await;
+    bob.end_of(&kept).await;
+    let jobs = [alice.submit(puppet()).await, alice.submit(puppet()).await];
+    // In turns, so that each number is remembered by itself. Neither history is long enough to lose anything.
+    for n in 0..EVENTS {
+        world.puppets.log(&jobs[(n % 2) as usize], "x").await.unwrap();
+        alice.numbered().await;
+    }
+    alice.barrier().await;
+    pass(2_000).await;
+    let token = alice.token.clone().unwrap();
+    let (mut late, id) = Peer::resuming(world.runtime.connect(), &token, 0);
+    let refused = late.refused(&id, "RESUME_WINDOW_EXPIRED").await;
+    assert!(refused["details"]["oldest_event_seq"].as_u64().unwrap() > EVENTS / 2, "{refused}");
+    Peer::resumed(world.runtime.connect(), &token, EVENTS).await.barrier().await;
+    bob.ask("job.subscribe", json!({ "job_id": kept }), "job.subscribed").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn finished_jobs() {
     let world = World::built(|b| {
         b.limits(Limits { finished_jobs: 2, ..Limits::default() }).resume_window(Duration::from_secs(2))
@@ -512,7 +535,7 @@ async fn cancel_grace_ms() {
 
 #[tokio::test(start_paused = true)]
 async fn store_queue_bytes() {
-    let store = Ailing::new();
+    let store = Gated::new();
     store.refuse(Full::Behind { bytes: 11, max: 10 });
     let world = World::built(|builder| builder.store(store));
     let mut alice = world.alice().await;

@@ -14,20 +14,43 @@ use serde_json::{Value, json};
 
 use crate::common::peer::{FEATURES, Peer};
 use crate::common::puppet::Puppets;
+use crate::fixture::{Clock, pass};
 
 /// One life of a daemon on a store; everything in it dies when the future is done, agents included.
 fn life<T>(store: &Arc<MemoryStore>, puppets: &Puppets, during: impl AsyncFnOnce(Runtime) -> T) -> T {
     life_of(store.clone(), puppets, |builder| builder, during)
 }
 
-/// One life of a daemon that is built in some way.
+/// One life of a daemon that is built in some way. Time is virtual.
 fn life_of<T>(
+    store: Arc<MemoryStore>,
+    puppets: &Puppets,
+    change: impl FnOnce(Builder) -> Builder,
+    during: impl AsyncFnOnce(Runtime) -> T,
+) -> T {
+    let mut process = tokio::runtime::Builder::new_current_thread();
+    let change = |builder: Builder| change(builder.ambient(Clock::new()));
+    life_in(&process.enable_all().start_paused(true).build().unwrap(), store, puppets, change, during)
+}
+
+/// One life of a daemon whose store is a file; others than the runtime's threads write it, so that time is real.
+fn life_on_disk<T>(
+    store: Arc<SqliteStore>,
+    puppets: &Puppets,
+    change: impl FnOnce(Builder) -> Builder,
+    during: impl AsyncFnOnce(Runtime) -> T,
+) -> T {
+    let mut process = tokio::runtime::Builder::new_multi_thread();
+    life_in(&process.worker_threads(1).enable_all().build().unwrap(), store, puppets, change, during)
+}
+
+fn life_in<T>(
+    process: &tokio::runtime::Runtime,
     store: Arc<dyn Store>,
     puppets: &Puppets,
     change: impl FnOnce(Builder) -> Builder,
     during: impl AsyncFnOnce(Runtime) -> T,
 ) -> T {
-    let process = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let puppets = puppets.clone();
     process.block_on(async move {
         let builder = Runtime::builder()
@@ -267,7 +290,7 @@ fn a_daemon_that_stops_and_starts_goes_on_with_what_may_begin_again() {
         move |builder: Builder| restartable(builder).host("mortal@1.0.0", other)
     };
     let puppets = Puppets::default();
-    let (token, job, mortal) = life_of(open(), &puppets, both(&puppets), async |runtime| {
+    let (token, job, mortal) = life_on_disk(open(), &puppets, both(&puppets), async |runtime| {
         let mut alice = Peer::welcomed(runtime.connect(), "tok-a", FEATURES).await;
         let job = alice.submit(json!({ "agent": "puppet" })).await;
         let mortal = alice.submit(json!({ "agent": "mortal" })).await;
@@ -282,7 +305,7 @@ fn a_daemon_that_stops_and_starts_goes_on_with_what_may_begin_again() {
     puppets.leave(&job);
     puppets.leave(&mortal);
     let puppets = Puppets::default();
-    life_of(open(), &puppets, both(&puppets), async |runtime| {
+    life_on_disk(open(), &puppets, both(&puppets), async |runtime| {
         let mut alice = Peer::resumed(runtime.connect(), &token, 1).await;
         assert_eq!(alice.numbered().await["payload"]["body"]["phase"], "restarted");
         puppets.finish(&job, json!(1)).await.unwrap();
@@ -337,6 +360,8 @@ fn finished_jobs_of_before_are_on_their_principals_account() {
         let mut alice = Peer::welcomed(runtime.connect(), "tok-a", FEATURES).await;
         let mut jobs = Vec::new();
         for _ in 0..3 {
+            // Each at a time of its own, so that one is the oldest.
+            pass(2).await;
             let job = alice.submit(submit.clone()).await;
             alice.until_end(&job).await;
             jobs.push(job);
@@ -359,7 +384,7 @@ fn finished_jobs_of_before_are_on_their_principals_account() {
                 assert_eq!(left, [&*jobs[2], &*jobs[1]], "the oldest went first, and only as much as had to");
                 return;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            pass(10).await;
         }
         panic!("nothing was given up");
     });
@@ -396,7 +421,7 @@ fn a_clock_that_was_ahead_keeps_no_job_for_longer_and_no_key_for_the_older_job()
         alice.until_end(&other).await;
         // Swept now: only one key is remembered.
         for _ in 0..1_000 {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            pass(10).await;
             let newer = alice.submit(keyed.clone()).await;
             alice.end_of(&newer).await;
             if newer != older {
@@ -419,7 +444,7 @@ fn a_clock_that_was_ahead_keeps_no_job_for_longer_and_no_key_for_the_older_job()
             if listed["jobs"].as_array().unwrap().is_empty() {
                 return;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            pass(10).await;
         }
         panic!("a job of the future is kept for ever");
     });

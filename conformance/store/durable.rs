@@ -416,3 +416,18 @@ async fn a_store_has_one_holder_whatever_it_is_called() {
     assert!(open(&link).job(job(1)).await.unwrap().is_some());
     drop(dir);
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_store_that_others_could_read_is_its_owners_only_again() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let World { dir, store } = World::sqlite();
+    drop(store);
+    let path = file(dir.as_ref().unwrap().path());
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let _store = open(&path);
+    for name in ["store.db", "store.db-wal", "store.db-shm", "store.db.lock"] {
+        let mode = fs::metadata(path.with_file_name(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}

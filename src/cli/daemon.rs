@@ -80,20 +80,9 @@ fn taken(error: &crate::http::BindError) -> &'static str {
 fn elsewhere(error: &OpenError) -> &'static str {
     match error {
         OpenError::InUse { .. } => " with --store-path",
-        OpenError::Failed { source, .. } if is_full(&**source) => {
-            "; the disk is full: free some room and start again"
-        }
-        OpenError::Failed { .. } => {
-            "; choose another file with --store-path, or keep everything in memory with --store memory"
-        }
+        OpenError::Failed { .. } => " with --store-path; --store memory keeps nothing in files",
         OpenError::Newer { .. } | OpenError::NotAStore { .. } | OpenError::Corrupt { .. } => "",
     }
-}
-
-/// Whether an error of the system or of the store says that the disk is full.
-fn is_full(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
-    let system = error.downcast_ref::<std::io::Error>();
-    system.is_some_and(|error| error.kind() == std::io::ErrorKind::StorageFull)
 }
 
 impl StartError {

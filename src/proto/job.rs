@@ -169,10 +169,8 @@ impl Job {
     /// [`go_on`](Self::go_on).
     pub fn restored(spec: Arc<Spec>, result_id: ResultId, past: Past) -> Self {
         let Past { attempts, started_at, cancellation, tail } = past;
-        let state = match (cancellation, attempts) {
-            (Some(cancellation), _) => State::Ending(Why::Cancelled(cancellation)),
-            (None, _) => State::Suspended,
-        };
+        let cancelled = |cancellation| State::Ending(Why::Cancelled(cancellation));
+        let state = cancellation.map_or(State::Suspended, cancelled);
         Job { state, tail, attempts, started_at, ..Job::new(spec, result_id) }
     }
 

@@ -212,11 +212,6 @@ impl Stream {
         self.received = self.received.max(seq.min(self.newest));
     }
 
-    /// What the bookkeeping of the numbers that can be sent again weighs, in bytes.
-    pub fn weight(&self) -> u64 {
-        self.bytes as u64
-    }
-
     /// The highest number that can no longer be sent again.
     pub fn released(&self) -> u64 {
         self.released

@@ -9,20 +9,17 @@ use crate::wire::job::JobStatus;
 use crate::wire::limits::Limits;
 
 /// Values of the label `reason` of closed connections.
-const CLOSES: &[&str] = &[
-    "done",
-    "going_away",
-    "protocol",
-    "not_utf8",
-    "policy",
-    "too_big",
-    "failed",
-    "taken_over",
-    "heartbeat_lost",
-    "too_slow",
-];
+const CLOSES: &[&str] = &{
+    let mut reasons = [""; CloseReason::ALL.len()];
+    let mut at = 0;
+    while at < reasons.len() {
+        reasons[at] = close(CloseReason::ALL[at]);
+        at += 1;
+    }
+    reasons
+};
 
-fn close(reason: CloseReason) -> &'static str {
+const fn close(reason: CloseReason) -> &'static str {
     match reason {
         CloseReason::Done => "done",
         CloseReason::GoingAway => "going_away",
@@ -238,19 +235,8 @@ mod tests {
     #[test]
     fn every_reason_and_every_code_is_counted() {
         let meters = Meters::default();
-        for reason in [
-            CloseReason::Done,
-            CloseReason::GoingAway,
-            CloseReason::Protocol,
-            CloseReason::NotUtf8,
-            CloseReason::Policy,
-            CloseReason::TooBig,
-            CloseReason::Failed,
-            CloseReason::TakenOver,
-            CloseReason::HeartbeatLost,
-            CloseReason::TooSlow,
-        ] {
-            meters.closed(reason);
+        for reason in CloseReason::ALL {
+            meters.closed(*reason);
         }
         assert!(meters.closes.get().all(|(_, n)| n == 1));
         ErrorCode::ALL.iter().for_each(|code| meters.refused(&ErrorBody::new(*code, "x")));

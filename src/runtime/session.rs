@@ -363,7 +363,7 @@ impl SessionCell {
     }
 
     fn recharge(&self, inner: &mut Inner) {
-        let weight = inner.proto.stream.weight();
+        let weight = inner.proto.stream.bytes() as u64;
         self.account.recharge(&mut inner.charged, weight);
     }
 
@@ -375,8 +375,8 @@ impl SessionCell {
     /// Lets the oldest numbers of the session go until it weighs so much less, or as much less as it can.
     pub(super) fn lighten(&self, less: u64) {
         let mut inner = self.inner.lock();
-        let left = inner.proto.stream.weight().saturating_sub(less);
-        let window = Window { events: u64::MAX, bytes: usize::try_from(left).unwrap_or(usize::MAX) };
+        let less = usize::try_from(less).unwrap_or(usize::MAX);
+        let window = Window { events: u64::MAX, bytes: inner.proto.stream.bytes().saturating_sub(less) };
         let sent = inner.sent;
         self.evict(&mut inner, window, sent);
     }

@@ -83,6 +83,20 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
+    /// Every reason.
+    pub const ALL: &'static [CloseReason] = &[
+        CloseReason::Done,
+        CloseReason::GoingAway,
+        CloseReason::Protocol,
+        CloseReason::NotUtf8,
+        CloseReason::Policy,
+        CloseReason::TooBig,
+        CloseReason::Failed,
+        CloseReason::TakenOver,
+        CloseReason::HeartbeatLost,
+        CloseReason::TooSlow,
+    ];
+
     /// The WebSocket close code that says it.
     pub fn code(self) -> u16 {
         match self {

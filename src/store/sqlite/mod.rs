@@ -27,7 +27,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, ready};
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::{
     Answer, Batch, Durability, Epoch, Fenced, Full, JobRow, Restored, Store, StoreHealth, StoreKind, Ticket,
@@ -132,17 +132,24 @@ pub enum OpenError {
         why: String,
     },
     /// The operating system or SQLite refused.
-    #[error(
-        "the store {} cannot be opened: {source}; see that it and its directory are there and writable for this user, or \
-         choose another file",
-        path.display()
-    )]
+    #[error("the store {} cannot be opened: {source}; {}", path.display(), advice(&**source))]
     Failed {
         /// The file or directory.
         path: PathBuf,
         /// Why.
         source: Box<dyn Error + Send + Sync>,
     },
+}
+
+/// What to do about what the system or SQLite refused.
+fn advice(source: &(dyn Error + Send + Sync + 'static)) -> &'static str {
+    let system = source.downcast_ref::<io::Error>().map(io::Error::kind);
+    let sqlite = source.downcast_ref::<rusqlite::Error>().and_then(rusqlite::Error::sqlite_error_code);
+    if system == Some(io::ErrorKind::StorageFull) || sqlite == Some(ErrorCode::DiskFull) {
+        "free some room on its disk"
+    } else {
+        "see that it and its directory are there and writable for this user, or choose another file"
+    }
 }
 
 /// Keeps everything in one SQLite file.

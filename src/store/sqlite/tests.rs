@@ -137,3 +137,23 @@ async fn without_a_reserve_new_work_is_refused() {
     store.applied(ticket).await.unwrap();
     assert!(store.admits().is_err(), "what was begun goes on, and that is all");
 }
+
+#[test]
+fn a_full_disk_is_no_reason_for_another_file() {
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| {
+        OpenError::Failed { path: "a.db".into(), source }.to_string()
+    };
+    let code = |code| rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
+    for full in [
+        failed(Box::new(std::io::Error::from(std::io::ErrorKind::StorageFull))),
+        failed(Box::new(code(rusqlite::ffi::SQLITE_FULL))),
+    ] {
+        assert!(full.ends_with("free some room on its disk"), "{full}");
+    }
+    for other in [
+        failed(Box::new(std::io::Error::from(std::io::ErrorKind::PermissionDenied))),
+        failed(Box::new(code(rusqlite::ffi::SQLITE_CANTOPEN))),
+    ] {
+        assert!(other.ends_with("or choose another file"), "{other}");
+    }
+}

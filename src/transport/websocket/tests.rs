@@ -151,17 +151,7 @@ async fn a_receive_dropped_between_pieces_loses_nothing() {
 
 #[tokio::test]
 async fn every_close_reason_arrives_with_its_code_and_both_sides_end() {
-    for reason in [
-        CloseReason::Done,
-        CloseReason::GoingAway,
-        CloseReason::Protocol,
-        CloseReason::NotUtf8,
-        CloseReason::Policy,
-        CloseReason::TooBig,
-        CloseReason::TakenOver,
-        CloseReason::HeartbeatLost,
-        CloseReason::TooSlow,
-    ] {
+    for &reason in CloseReason::ALL {
         let (client, (mut reader, mut writer)) = peer().await;
         let (mut client, _writer) = WebSocketTransport::new(client, &limits()).split();
         let waiting = tokio::spawn(async move { reader.receive().await.map(drop) });
