@@ -13,17 +13,15 @@ from arcp.client import ARCPClient, AutoAckOptions, JobHandle, JobSubscription
 
 from invariants import Carried, carry_over, violations
 from links import Endpoint, Link
+from processes import HEARTBEAT_SEC, RESUME_WINDOW_SEC, TOKENS
 from recorder import WAIT_SEC, Recorder
 
 T = TypeVar("T")
 
-TOKENS = {"alice": "tok-a", "bob": "tok-b"}
-HEARTBEAT_SEC = 2
 # What the daemon offers today; budgets, models and credentials come later.
 OFFERED = {
     "heartbeat", "ack", "list_jobs", "subscribe", "lease_expires_at", "progress", "result_chunk", "agent_versions",
 }
-RESUME_WINDOW_SEC = 60
 
 
 async def within(what: str, awaitable: Awaitable[T], timeout: float = WAIT_SEC) -> T:

@@ -8,13 +8,15 @@ import signal
 from pathlib import Path
 from typing import IO
 
+TOKENS = {"alice": "tok-a", "bob": "tok-b"}
+HEARTBEAT_SEC = 2
+RESUME_WINDOW_SEC = 60
 FLAGS = (
     "--store", "memory",
     "--demo-agents",
-    "--token", "alice=tok-a",
-    "--token", "bob=tok-b",
-    "--heartbeat-interval", "2",
-    "--resume-window", "60",
+    *(part for name, token in TOKENS.items() for part in ("--token", f"{name}={token}")),
+    "--heartbeat-interval", str(HEARTBEAT_SEC),
+    "--resume-window", str(RESUME_WINDOW_SEC),
 )  # fmt: skip
 START_SEC = 15.0
 STOP_SEC = 5.0
@@ -104,10 +106,15 @@ class Daemon:
             self._extra_lines.append(line)
 
 
-async def start_stdio(binary: Path, directory: Path, log: IO[bytes]) -> asyncio.subprocess.Process:
+def stdio_command(binary: Path) -> list[str]:
     """`arcpd stdio`: one process is one session."""
+    return [str(binary), "stdio", *FLAGS]
+
+
+async def start_stdio(binary: Path, directory: Path, log: IO[bytes]) -> asyncio.subprocess.Process:
+    """Starts `arcpd stdio` with its pipes at our end."""
     return await asyncio.create_subprocess_exec(
-        str(binary), "stdio", *FLAGS,
+        *stdio_command(binary),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=log,
