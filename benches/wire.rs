@@ -10,6 +10,7 @@ use arcpd::wire::frame::too_deep;
 use arcpd::wire::id::{JobId, MessageId, SessionId};
 use arcpd::wire::limits::Limits;
 use arcpd::wire::message::{ServerMessage, StreamKind};
+use arcpd::wire::time::Timestamp;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 const SUBMIT: &str = r#"{"arcp":"1.1","id":"01M7VVR1MMVA7JMPGPDZDT4F5V","type":"job.submit","session_id":"sess_01M7VVR1M2Z0JQTXHFE3V8DGK6","trace_id":"4bf92f3577b34da6a3ce929d0e0e4736","payload":{"agent":"spender@1.0.0","input":{"calls":10,"usd_per_call":0.3},"lease_request":{"tool.call":["spend"],"cost.budget":["USD:1.00"],"model.use":["tier-fast/*"]},"lease_constraints":{"expires_at":"2026-11-20T06:59:17.235926Z"},"idempotency_key":"K1"}}"#;
@@ -23,6 +24,7 @@ fn head() -> Head {
         job_id: Some(JobId::new(1_794_000_000_000, 44)),
         trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736".parse().unwrap()),
         event_seq: Some(1_234_567),
+        at: Timestamp::from_micros(0),
     }
 }
 

@@ -22,6 +22,7 @@ use crate::wire::id::{MessageId, SessionId};
 use crate::wire::limits::Limits;
 use crate::wire::message::ServerMessage;
 use crate::wire::session::SessionError;
+use crate::wire::time::Timestamp;
 
 /// How long what is still on its way may take once the client has said everything.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -152,7 +153,8 @@ impl<R: FrameReader, W: FrameWriter> Down<'_, R, W> {
         let now = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
         let session_id = self.session.unwrap_or_else(|| SessionId::new(now, rand::random()));
         let id = MessageId::new(now, rand::random());
-        let head = Head { id, session_id, job_id: None, trace_id: None, event_seq: None };
+        let at = Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX));
+        let head = Head { id, session_id, job_id: None, trace_id: None, event_seq: None, at };
         server_frame(&head, &ServerMessage::Error(SessionError::new(error, None)))
     }
 

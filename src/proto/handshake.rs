@@ -50,10 +50,15 @@ pub fn open(first: Request) -> Result<Opening, ErrorBody> {
         | ClientMessage::Submit(_)
         | ClientMessage::Cancel(_)
         | ClientMessage::Subscribe(_)
-        | ClientMessage::Unsubscribe(_) => Err(ErrorBody::invalid(
-            "type: a connection begins with session.hello or session.resume; nothing else is read before",
-        )),
+        | ClientMessage::Unsubscribe(_) => Err(not_an_opening()),
     }
+}
+
+/// The answer to a connection that begins with something else.
+pub fn not_an_opening() -> ErrorBody {
+    ErrorBody::invalid(
+        "type: a connection begins with session.hello or session.resume; nothing else is read before",
+    )
 }
 
 /// The one answer to every token that cannot be resumed with: unknown, superseded, foreign or too old.

@@ -22,7 +22,7 @@ use crate::proto::stream::OutOfReach;
 use crate::store::{Full, Op};
 use crate::transport::{CloseReason, Ended, FrameFault, FrameReader, Received, Transport};
 use crate::wire::agent_ref::AgentRef;
-use crate::wire::decode::{Undecodable, client_frame};
+use crate::wire::decode::Undecodable;
 use crate::wire::dialect::{self, Dialect};
 use crate::wire::error::{ErrorBody, ErrorCode};
 use crate::wire::feature::{Feature, FeatureSet};
@@ -36,7 +36,7 @@ pub(super) struct Link {
     pub(super) core: Arc<Core>,
     pub(super) session: Arc<SessionCell>,
     pub(super) generation: Generation,
-    pub(super) dialect: &'static dyn Dialect,
+    pub(super) dialect: Arc<dyn Dialect>,
     pub(super) heartbeat: Option<Mutex<Heartbeat>>,
     /// The last number that the client has, when the connection begins.
     pub(super) from: u64,
@@ -46,7 +46,7 @@ pub(super) struct Link {
 
 /// A connection that was not let in.
 struct Turned {
-    dialect: &'static dyn Dialect,
+    dialect: Arc<dyn Dialect>,
     request_id: Option<String>,
     error: ErrorBody,
     reason: CloseReason,
@@ -109,7 +109,7 @@ async fn turn_away<W: crate::transport::FrameWriter>(
     // Clients drop a refusal that names no session, so it names one that never was.
     let session = SessionId::new(core.ambient.now().as_millis(), core.ambient.random());
     let message = ServerMessage::Error(SessionError::new(error, request_id));
-    let _ = outbox.say_to(core, session, dialect, &message).await;
+    let _ = outbox.say_to(core, session, &*dialect, &message).await;
     outbox.close(reason).await;
 }
 
@@ -119,8 +119,7 @@ async fn open<R: FrameReader>(
     reader: &mut R,
     wanted: Option<&str>,
 ) -> Result<Option<(Link, Welcome)>, Turned> {
-    let canonical = dialect::canonical();
-    let turn = |error, reason| Turned { dialect: canonical, request_id: None, error, reason };
+    let turn = |error, reason| Turned { dialect: dialect::canonical(), request_id: None, error, reason };
     let patience = Duration::from_millis(core.limits.hello_timeout_ms);
     let frame = match timeout(patience, reader.receive()).await {
         Ok(Ok(Received::Text(frame))) => frame,
@@ -141,19 +140,23 @@ async fn open<R: FrameReader>(
         );
         return Err(turn(ErrorBody::invalid(message), CloseReason::TooBig));
     }
-    let request = client_frame(&frame, &core.limits)
-        .map_err(|bad| Turned { request_id: bad.request_id, ..turn(bad.error, CloseReason::Policy) })?;
-    let dialect = match wanted {
-        None => dialect::detect(&request, &frame),
-        Some(name) => dialect::named(name).ok_or_else(|| {
-            turn(
-                ErrorBody::invalid(format!("dialect: this runtime writes no dialect {name:?}")),
-                CloseReason::Policy,
-            )
-        })?,
+    let wanted = wanted.map(str::parse::<dialect::Choice>).transpose();
+    let wanted =
+        wanted.map_err(|unknown| turn(ErrorBody::invalid(unknown.to_string()), CloseReason::Policy))?;
+    let dialect = wanted.map_or_else(|| dialect::detect(&frame), |choice| choice.open(&frame));
+    let turn = |request_id, error| Turned {
+        dialect: dialect.clone(),
+        request_id,
+        error,
+        reason: CloseReason::Policy,
+    };
+    let request = match dialect.read(&frame, &core.limits) {
+        Ok(Some(request)) => request,
+        Ok(None) => return Err(turn(None, handshake::not_an_opening())),
+        Err(bad) => return Err(turn(bad.request_id, bad.error)),
     };
     let request_id = Some(request.id.clone());
-    let turn = |error| Turned { dialect, request_id: request_id.clone(), error, reason: CloseReason::Policy };
+    let turn = |error| turn(request_id.clone(), error);
     if core.draining.is_cancelled() {
         return Err(turn(ErrorBody::new(
             ErrorCode::InternalError,
@@ -169,11 +172,11 @@ async fn open<R: FrameReader>(
             let principal = authenticate(core, auth.as_ref()).map_err(turn)?;
             let client = client.map(|c| format!("{} {}", c.name, c.version)).unwrap_or_default();
             tracing::debug!(%principal, client, "authenticated");
-            begin(core, principal, features, dialect).await.map(Some).map_err(turn)
+            begin(core, principal, features, dialect.clone()).await.map(Some).map_err(turn)
         }
         Opening::Resume { resume, auth } => {
             let principal = auth.map(|auth| authenticate(core, Some(&auth))).transpose().map_err(turn)?;
-            let resumed = go_on(core, &resume, principal, dialect).await;
+            let resumed = go_on(core, &resume, principal, dialect.clone()).await;
             core.meters.resumed(resumed.is_ok());
             resumed.map(Some).map_err(turn)
         }
@@ -209,7 +212,7 @@ async fn begin(
     core: &Arc<Core>,
     principal: Principal,
     features: FeatureSet,
-    dialect: &'static dyn Dialect,
+    dialect: Arc<dyn Dialect>,
 ) -> Result<(Link, Welcome), ErrorBody> {
     let id = SessionId::new(core.ambient.now().as_millis(), core.ambient.random());
     let token = new_token(core);
@@ -228,7 +231,7 @@ async fn go_on(
     core: &Arc<Core>,
     resume: &Resume,
     principal: Option<Principal>,
-    dialect: &'static dyn Dialect,
+    dialect: Arc<dyn Dialect>,
 ) -> Result<(Link, Welcome), ErrorBody> {
     let presented = hash(&resume.resume_token);
     let refuse = handshake::cannot_resume;
@@ -296,7 +299,7 @@ fn welcome(
     cell: Arc<SessionCell>,
     generation: Generation,
     resume_token: Token,
-    dialect: &'static dyn Dialect,
+    dialect: Arc<dyn Dialect>,
     from: u64,
 ) -> (Link, Welcome) {
     let now = core.ambient.now();
@@ -384,8 +387,9 @@ fn heard(link: &Link) -> bool {
 
 /// Handles one frame; returns what is to be refused of it.
 async fn frame_came(link: &Link, frame: &[u8]) -> Option<Undecodable> {
-    let request = match client_frame(frame, &link.core.limits) {
-        Ok(request) => request,
+    let request = match link.dialect.read(frame, &link.core.limits) {
+        Ok(Some(request)) => request,
+        Ok(None) => return None,
         Err(undecodable) => return Some(*undecodable),
     };
     let (kind, request_id, trace_id) = (request.message.kind(), request.id.clone(), request.trace_id);

@@ -48,7 +48,7 @@ impl<W: FrameWriter> Outbox<W> {
 
     /// Sends a message of a session, at once.
     pub(super) async fn say(&mut self, link: &Link, message: &ServerMessage) -> Result<(), CloseReason> {
-        self.say_to(&link.core, link.session.id, link.dialect, message).await
+        self.say_to(&link.core, link.session.id, &*link.dialect, message).await
     }
 
     /// Sends a message, at once.
@@ -59,7 +59,8 @@ impl<W: FrameWriter> Outbox<W> {
         dialect: &dyn Dialect,
         message: &ServerMessage,
     ) -> Result<(), CloseReason> {
-        let head = Head { id: core.message_id(), session_id, job_id: None, trace_id: None, event_seq: None };
+        let (id, at) = (core.message_id(), core.ambient.now());
+        let head = Head { id, session_id, job_id: None, trace_id: None, event_seq: None, at };
         self.feed(dialect.message(&head, message)).await?;
         self.flush().await
     }
@@ -112,11 +113,13 @@ struct Cursor<'a> {
     link: &'a Link,
     sent: u64,
     traces: HashMap<JobId, Option<TraceId>>,
+    /// What one numbered message became; kept for its memory.
+    frames: Vec<Bytes>,
 }
 
 /// Sends what there is to send until the connection has to close; returns why.
 pub(super) async fn write<W: FrameWriter>(link: &Link, outbox: &mut Outbox<W>) -> CloseReason {
-    let mut cursor = Cursor { link, sent: link.from, traces: HashMap::new() };
+    let mut cursor = Cursor { link, sent: link.from, traces: HashMap::new(), frames: Vec::new() };
     loop {
         if let Err(reason) = cursor.turn(outbox).await {
             return reason;
@@ -172,8 +175,8 @@ impl Cursor<'_> {
         replies: Vec<Reply>,
     ) -> Result<(), CloseReason> {
         for Reply { message, job_id, trace_id, .. } in replies {
-            let id = self.link.core.message_id();
-            let head = Head { id, session_id: self.link.session.id, job_id, trace_id, event_seq: None };
+            let (id, at) = (self.link.core.message_id(), self.link.core.ambient.now());
+            let head = Head { id, session_id: self.link.session.id, job_id, trace_id, event_seq: None, at };
             outbox.feed(self.link.dialect.message(&head, &message)).await?;
         }
         Ok(())
@@ -207,7 +210,7 @@ impl Cursor<'_> {
             Piece::Private { job, payload } => {
                 let head = self.head(job, trace_id, extent.first_seq);
                 self.sent = extent.first_seq;
-                return outbox.frame(self.link.dialect.stream(StreamKind::Event, &head, &payload)).await;
+                return self.stream(outbox, StreamKind::Event, &head, &payload).await;
             }
             Piece::Run { job, first_pos, len } => (job, first_pos, len),
         };
@@ -248,9 +251,23 @@ impl Cursor<'_> {
             None
         };
         let payload = inlined.as_ref().unwrap_or(&record.payload);
-        outbox.frame(link.dialect.stream(record.kind, &head, payload)).await?;
+        self.stream(outbox, record.kind, &head, payload).await?;
         if record.kind != StreamKind::Event {
             self.traces.remove(&job);
+        }
+        Ok(())
+    }
+
+    async fn stream<W: FrameWriter>(
+        &mut self,
+        outbox: &mut Outbox<W>,
+        kind: StreamKind,
+        head: &Head,
+        payload: &Bytes,
+    ) -> Result<(), CloseReason> {
+        self.link.dialect.stream(kind, head, payload, &mut self.frames);
+        for frame in self.frames.drain(..) {
+            outbox.frame(frame).await?;
         }
         Ok(())
     }
@@ -259,7 +276,8 @@ impl Cursor<'_> {
     fn head(&self, job: JobId, trace_id: Option<TraceId>, seq: u64) -> Head {
         let session_id = self.link.session.id;
         let id = MessageId(ulid::Ulid(session_id.0.0.wrapping_add(u128::from(seq))));
-        Head { id, session_id, job_id: Some(job), trace_id, event_seq: Some(seq) }
+        let at = self.link.core.ambient.now();
+        Head { id, session_id, job_id: Some(job), trace_id, event_seq: Some(seq), at }
     }
 
     /// What was read; what cannot be read is said, and ends the connection: its client resumes later.

@@ -110,6 +110,7 @@ pub fn json<T: serde::Serialize>(payload: &T) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::super::id::{JobId, MessageId, SessionId};
+    use super::super::time::Timestamp;
     use super::*;
 
     #[test]
@@ -120,6 +121,7 @@ mod tests {
             job_id: Some(JobId::new(1, 4)),
             trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736".parse().unwrap()),
             event_seq: Some(7),
+            at: Timestamp::from_micros(0),
         };
         let frame = stream_frame(StreamKind::Event, &head, br#"{"kind":"log"}"#);
         let value: serde_json::Value = serde_json::from_slice(&frame).unwrap();

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use super::id::{JobId, MessageId, SessionId, TraceId};
 use super::limits::ENVELOPE_FIELDS;
+use super::time::Timestamp;
 
 /// The protocol version that is written and required (§5).
 pub const VERSION: &str = "1.1";
@@ -131,6 +132,8 @@ pub struct Head {
     pub trace_id: Option<TraceId>,
     /// The place in the session's stream (§8.3).
     pub event_seq: Option<u64>,
+    /// When it is written; the canonical encoding does not say it.
+    pub at: Timestamp,
 }
 
 #[cfg(test)]

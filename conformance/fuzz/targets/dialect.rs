@@ -2,8 +2,8 @@
 //!
 //! Data: a few choices; then a text that serves as first frame, as message of a runtime and as payload.
 
-use arcpd::wire::decode::{client_frame, server_frame};
-use arcpd::wire::dialect::{Dialect, canonical, detect};
+use arcpd::wire::decode::server_frame;
+use arcpd::wire::dialect::{Choice, Dialect, detect};
 use arcpd::wire::envelope::Head;
 use arcpd::wire::error::{ErrorBody, ErrorCode};
 use arcpd::wire::id::{JobId, MessageId, SessionId};
@@ -15,8 +15,6 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::input::Input;
-
-const PYTHON: &str = r#"{"arcp":"1.1","id":"01M7VVR1KPQ7K5P5YWZHSTZGRY","type":"session.hello","payload":{"client":{"name":"c"},"capabilities":{"agents":[]}}}"#;
 
 const KINDS: [RequestKind; 12] = [
     RequestKind::Hello,
@@ -40,12 +38,9 @@ pub fn check(data: &[u8]) {
     let kind = KINDS[input.below(KINDS.len())];
     let code = ErrorCode::ALL[input.below(ErrorCode::ALL.len())];
     let text = input.rest();
-    let mut dialects = vec![canonical(), python()];
-    if let Ok(first) = client_frame(text, &limits) {
-        let found = detect(&first, text);
-        assert_eq!(found.name(), detect(&first, text).name());
-        dialects.push(found);
-    }
+    let found = detect(text);
+    assert_eq!(found.name(), detect(text).name());
+    let chosen = Choice::all().map(|choice| choice.open(text));
     let shown = String::from_utf8_lossy(text).into_owned();
     let refused = ServerMessage::Refused(Refused {
         kind,
@@ -56,7 +51,9 @@ pub fn check(data: &[u8]) {
         at: Timestamp::from_micros(i64::try_from(head.event_seq.unwrap_or(0)).unwrap_or(i64::MIN)),
     });
     let reply = server_frame(text, &limits).ok().and_then(|reply| reply.message);
-    for dialect in dialects {
+    for dialect in chosen.chain([found]) {
+        let dialect = &*dialect;
+        let _ = dialect.read(text, &limits);
         for message in [Some(&refused), reply.as_ref()].into_iter().flatten() {
             for frame in &dialect.message(&head, message).frames {
                 envelope(dialect, frame, &head, None);
@@ -64,13 +61,6 @@ pub fn check(data: &[u8]) {
         }
         stream(dialect, &head, text);
     }
-}
-
-fn python() -> &'static dyn Dialect {
-    let first = client_frame(PYTHON.as_bytes(), &Limits::default()).unwrap();
-    let python = detect(&first, PYTHON.as_bytes());
-    assert_eq!(python.name(), "python");
-    python
 }
 
 fn head(input: &mut Input<'_>) -> Head {
@@ -81,6 +71,7 @@ fn head(input: &mut Input<'_>) -> Head {
         job_id: (choice & 1 == 1).then(|| JobId::new(input.number(), 7)),
         trace_id: (choice & 2 == 2).then(|| format!("{:032x}", 1 + u128::from(choice)).parse().unwrap()),
         event_seq: (choice & 4 == 4).then(|| input.number()),
+        at: Timestamp::from_micros(0),
     }
 }
 
@@ -90,7 +81,11 @@ fn stream(dialect: &dyn Dialect, head: &Head, text: &[u8]) {
     }
     let payload = Bytes::copy_from_slice(text);
     for kind in [StreamKind::Event, StreamKind::Result, StreamKind::Error] {
-        envelope(dialect, &dialect.stream(kind, head, &payload), head, head.event_seq);
+        let mut frames = Vec::new();
+        dialect.stream(kind, head, &payload, &mut frames);
+        for frame in &frames {
+            envelope(dialect, frame, head, head.event_seq);
+        }
     }
 }
 

@@ -1,19 +1,27 @@
 //! The dialect edge: the one place that knows that published clients differ.
 //!
-//! A dialect is chosen per connection from its first frame. What clients *send* is accepted in every form from
-//! everybody (see [`super::decode`]); a dialect changes only what is *written*, and only where a client could
-//! not live with the canonical superset. Nothing behind the edge knows that dialects exist.
+//! A dialect is chosen per connection from its first frame, unless the client's address or token names one. What
+//! clients *send* is accepted in every form from everybody (see [`super::decode`]); a dialect changes only what is
+//! *written*, and only where a client could not live with the canonical superset. One published client speaks other
+//! words altogether, and is read by its dialect too. Nothing behind the edge knows that dialects exist.
 
+mod first;
 mod python;
 mod spec;
 
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use self::first::First;
+use super::decode::{self, Undecodable};
 use super::encode;
 use super::envelope::Head;
-use super::message::{ClientMessage, Request, ServerMessage, StreamKind};
+use super::limits::Limits;
+use super::message::{Request, ServerMessage, StreamKind};
 
 /// What one message becomes on the wire.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -30,57 +38,112 @@ impl From<Bytes> for Encoded {
     }
 }
 
-/// How messages are written for one sort of client.
+/// How one connection's client is read and written.
 pub trait Dialect: Send + Sync {
     /// Its name, for logs and listings.
     fn name(&self) -> &'static str;
+
+    /// Reads a frame; none where it asks nothing of the daemon.
+    ///
+    /// # Errors
+    /// [`Undecodable`] with `INVALID_REQUEST`, and the request's id where it has one.
+    fn read(&self, frame: &[u8], limits: &Limits) -> Result<Option<Request>, Box<Undecodable>> {
+        decode::client_frame(frame, limits).map(Some)
+    }
 
     /// Writes a message outside the numbered stream.
     fn message(&self, head: &Head, message: &ServerMessage) -> Encoded {
         encode::server_frame(head, message).into()
     }
 
-    /// Writes a message of the numbered stream; `payload` is its canonical JSON.
-    fn stream(&self, kind: StreamKind, head: &Head, payload: &Bytes) -> Bytes {
-        encode::stream_frame(kind, head, payload)
+    /// Writes a message of the numbered stream behind the frames that are there; `payload` is its canonical JSON.
+    fn stream(&self, kind: StreamKind, head: &Head, payload: &Bytes, frames: &mut Vec<Bytes>) {
+        frames.push(encode::stream_frame(kind, head, payload));
     }
 }
 
 /// The specification's own encoding.
-pub fn canonical() -> &'static dyn Dialect {
-    &spec::Spec
-}
-
-/// The dialect of this name, for whoever knows better than its first frame tells.
-pub fn named(name: &str) -> Option<&'static dyn Dialect> {
-    let all: [&'static dyn Dialect; 2] = [&spec::Spec, &python::Python];
-    all.into_iter().find(|dialect| dialect.name() == name)
+pub fn canonical() -> Arc<dyn Dialect> {
+    Arc::new(spec::Spec)
 }
 
 /// The dialect of the client that sent this first frame.
-pub fn detect(first: &Request, frame: &[u8]) -> &'static dyn Dialect {
-    match &first.message {
-        ClientMessage::Hello(hello) if hello.client.is_some() && python::wrote(&first.id, frame) => {
-            &python::Python
-        }
-        ClientMessage::Hello(_)
-        | ClientMessage::Resume(_)
-        | ClientMessage::Ping(_)
-        | ClientMessage::Pong(_)
-        | ClientMessage::Ack(_)
-        | ClientMessage::ListJobs(_)
-        | ClientMessage::Close(_)
-        | ClientMessage::Submit(_)
-        | ClientMessage::Cancel(_)
-        | ClientMessage::Subscribe(_)
-        | ClientMessage::Unsubscribe(_) => canonical(),
+pub fn detect(frame: &[u8]) -> Arc<dyn Dialect> {
+    let first = First::read(frame);
+    let rows = ROWS.iter().find(|row| (row.wrote)(&first));
+    rows.map_or_else(canonical, |row| (row.open)(&first))
+}
+
+/// One dialect: how its client is known, and what serves it.
+struct Row {
+    name: &'static str,
+    wrote: fn(&First) -> bool,
+    open: fn(&First) -> Arc<dyn Dialect>,
+}
+
+/// In the order in which a first frame is compared with them.
+const ROWS: &[Row] = &[
+    Row { name: "python", wrote: python::wrote, open: |_| Arc::new(python::Python) },
+    Row { name: "spec", wrote: |_| true, open: |_| canonical() },
+];
+
+/// A dialect by name, for whoever knows better than the first frame tells.
+#[derive(Clone, Copy)]
+pub struct Choice(&'static Row);
+
+impl Choice {
+    /// Every dialect there is.
+    pub fn all() -> impl Iterator<Item = Choice> {
+        ROWS.iter().map(Choice)
+    }
+
+    /// The dialect for the client that sent this first frame.
+    pub fn open(self, frame: &[u8]) -> Arc<dyn Dialect> {
+        (self.0.open)(&First::read(frame))
     }
 }
 
+/// A name that no dialect has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("dialect: expected one of {known}, got {got:?}")]
+pub struct NotADialect {
+    known: String,
+    got: String,
+}
+
+impl FromStr for Choice {
+    type Err = NotADialect;
+    fn from_str(name: &str) -> Result<Self, NotADialect> {
+        let row = ROWS.iter().find(|row| row.name == name);
+        row.map(Choice).ok_or_else(|| NotADialect {
+            known: ROWS.iter().map(|row| row.name).collect::<Vec<_>>().join(", "),
+            got: name.chars().take(64).collect(),
+        })
+    }
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.name)
+    }
+}
+
+impl fmt::Debug for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Choice").field(&self.0.name).finish()
+    }
+}
+
+impl PartialEq for Choice {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.name == other.0.name
+    }
+}
+
+impl Eq for Choice {}
+
 #[cfg(test)]
 mod tests {
-    use super::super::decode::client_frame;
-    use super::super::limits::Limits;
     use super::*;
 
     #[test]
@@ -94,16 +157,25 @@ mod tests {
         let plain = r#"{"features":["ack"],"encodings":["json"]}"#;
         for (frame, name) in [
             (hello("01M7VVR1KPQ7K5P5YWZHSTZGRY", agents), "python"),
-            (hello("msg_01M7VVTYVRCRVGC5YVXFXX5CXT", plain), "spec"),
             (hello("msg_01M7VVTYVRCRVGC5YVXFXX5CXT", agents), "spec"),
             (hello("01M7VVR1KPQ7K5P5YWZHSTZGRY", plain), "spec"),
             (
                 r#"{"arcp":"1.1","id":"x","type":"session.resume","payload":{"resume_token":"t"}}"#.into(),
                 "spec",
             ),
+            ("not json".into(), "spec"),
         ] {
-            let request = client_frame(frame.as_bytes(), &Limits::default()).unwrap();
-            assert_eq!(detect(&request, frame.as_bytes()).name(), name, "{frame}");
+            assert_eq!(detect(frame.as_bytes()).name(), name, "{frame}");
         }
+    }
+
+    #[test]
+    fn a_dialect_is_chosen_by_a_name_that_there_is() {
+        for choice in Choice::all() {
+            assert_eq!(choice.to_string().parse(), Ok(choice));
+            assert_eq!(choice.open(b"{}").name(), choice.to_string());
+        }
+        let wrong = "perl".parse::<Choice>().unwrap_err().to_string();
+        assert!(wrong.contains("python") && wrong.contains("perl"), "{wrong}");
     }
 }
