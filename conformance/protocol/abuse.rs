@@ -161,7 +161,7 @@ fn wrong_payloads() -> Vec<Case> {
         ("job.cancel", "job_id", vec![json!(7), json!(""), Value::Null, long()]),
         ("job.subscribe", "job_id", vec![json!([]), json!("\n"), Value::Null, long()]),
         ("job.unsubscribe", "job_id", vec![json!({}), Value::Null, long()]),
-        ("session.hello", "auth", vec![json!("tok-a"), json!(["bearer", "tok-a"]), json!({})]),
+        ("session.hello", "auth", vec![json!("tok-a"), json!(["bearer", "tok-a"]), json!({ "token": 7 })]),
         ("session.resume", "resume_token", vec![json!(7), Value::Null]),
     ] {
         cases.extend(values.into_iter().map(|value| case(wrong(kind, field, value), Some("a"), field)));

@@ -201,7 +201,7 @@ async fn a_first_frame_that_is_no_request_is_refused() {
         (r#"{"arcp":"1.1","id":"a","type":"session.hello","payload":{"auth":7}}"#, "payload.auth"),
         (r#"{"arcp":"1.1","id":"a","type":"session.resume","payload":{}}"#, "resume_token"),
         (
-            r#"{"arcp":"1.1","id":"a","type":"session.resume","payload":{"resume_token":"t","last_event_seq":-1}}"#,
+            r#"{"arcp":"1.1","id":"a","type":"session.resume","payload":{"resume_token":"t","last_event_seq":-2}}"#,
             "last_event_seq",
         ),
     ] {
@@ -223,7 +223,7 @@ async fn a_secret_in_the_wrong_place_is_not_quoted() {
             "payload.auth.token: expected a string",
         ),
         ("resume", json!("rt_tok-secret, expected "), "payload.resume: expected an object"),
-        ("last_event_seq", json!("tok-secret"), "payload.last_event_seq: expected u64"),
+        ("last_event_seq", json!("tok-secret"), "payload.last_event_seq: expected the last event_seq"),
     ] {
         let mut payload = hello("tok-a", FEATURES);
         payload[field] = value;

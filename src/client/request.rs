@@ -71,7 +71,7 @@ impl SubmitRequest {
             Some((_, grant)) => grant.extend(patterns),
             None => self.grants.push((namespace.into(), patterns.collect())),
         }
-        self.submit.lease_request = Some(Lease::new(self.grants.clone()));
+        self.submit.lease_request = Some(Lease::new(self.grants.clone()).into());
         self
     }
 

@@ -34,8 +34,8 @@ use crate::wire::feature::{Feature, FeatureSet};
 use crate::wire::id::{JobId, SessionId, TraceId};
 use crate::wire::message::{ClientMessage, ServerMessage};
 use crate::wire::session::{
-    AgentEntry, Auth, ClientCapabilities, Closed, Hello, Pong, ResumeRequest, SessionError, Software, Token,
-    Welcome,
+    AgentEntry, Auth, ClientCapabilities, Closed, Hello, LastSeen, Pong, ResumeRequest, SessionError,
+    Software, Token, Welcome,
 };
 
 /// What the runtime said when the session was opened or resumed (§6.2), without its token.
@@ -159,11 +159,11 @@ impl Session {
 
     /// There is a connection: says hello, or resumes.
     pub(super) fn connected(&mut self, now: Instant) {
-        let auth = || Auth { scheme: "bearer".into(), token: self.options.token.clone() };
+        let auth = || Auth { scheme: "bearer".into(), token: Some(self.options.token.clone()) };
         let message = match &self.identity {
             Some(identity) => ClientMessage::Resume(ResumeRequest {
                 resume_token: identity.resume_token.clone(),
-                last_event_seq: self.last_seq,
+                last_event_seq: LastSeen::Number(self.last_seq),
                 session_id: Some(identity.session_id.to_string()),
                 auth: Some(auth()),
             }),

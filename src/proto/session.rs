@@ -167,9 +167,8 @@ impl Session {
             && !self.features.has(feature)
         {
             let kind = kind.as_str();
-            return Err(ErrorBody::invalid(format!(
-                "type: {kind} needs the feature {feature}, which was not negotiated"
-            )));
+            let message = format!("type: {kind} needs the feature {feature}, which was not negotiated");
+            return Err(ErrorBody::invalid(message).with("feature", feature.as_str()));
         }
         if matches!(kind, RequestKind::Ping | RequestKind::Pong | RequestKind::Ack) {
             return Ok(());

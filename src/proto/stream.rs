@@ -365,6 +365,25 @@ impl Stream {
         slices
     }
 
+    /// The number after which a client goes on that has these positions of jobs: the last one before what it has not
+    /// seen. What it saw beyond that number it need not be sent again.
+    pub fn unseen_after(&self, seen: &BTreeMap<JobId, u64>) -> u64 {
+        if self.released > self.received {
+            // Some of it had to go before the client said that it has it.
+            return self.received;
+        }
+        let unseen = self.extents.iter().find_map(|extent| {
+            let has = match &extent.piece {
+                Piece::Run { job, first_pos, len } => {
+                    seen.get(job).map_or(0, |pos| (pos + 1).saturating_sub(*first_pos).min(*len))
+                }
+                Piece::Private { .. } => 0,
+            };
+            (has < extent.piece.len()).then(|| extent.first_seq + has - 1)
+        });
+        unseen.unwrap_or(self.newest)
+    }
+
     /// Takes an acknowledgement (§6.5): what it covers is free to go. An older one than before changes nothing.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use crate::wire::encode::json;
 use crate::wire::error::ErrorBody;
 use crate::wire::id::{JobId, TraceId};
 use crate::wire::job::Submit;
-use crate::wire::lease::{Lease, LeaseConstraints};
+use crate::wire::lease::{Lease, LeaseConstraints, LeaseRequest};
 use crate::wire::limits::{ENVELOPE_HEADROOM_BYTES, Limits};
 use crate::wire::principal::Principal;
 use crate::wire::time::Timestamp;
@@ -92,7 +92,7 @@ impl Order {
             let expected = format!("1 to {} seconds, got {seconds}", limits.max_runtime_sec);
             return Err(ErrorBody::invalid(format!("payload.max_runtime_sec: expected {expected}")));
         }
-        let lease = lease_request.unwrap_or_default();
+        let LeaseRequest { lease, expires_at } = lease_request.unwrap_or_default();
         lease.check(limits).map_err(|bad| ErrorBody::invalid(format!("payload.{bad}")))?;
         let (bytes, max) = (json(&lease).len(), limits.frame_bytes.saturating_sub(ENVELOPE_HEADROOM_BYTES));
         if bytes > max {
@@ -100,7 +100,10 @@ impl Order {
                 format!("payload.lease_request: expected at most {max} bytes, got {bytes}; it is echoed");
             return Err(ErrorBody::invalid(message));
         }
-        let constraints = lease_constraints.filter(|c| c.expires_at.is_some());
+        // Said in both places, the earlier instant holds.
+        let bounds = lease_constraints.and_then(|constraints| constraints.expires_at);
+        let expires_at = bounds.into_iter().chain(expires_at).min();
+        let constraints = expires_at.map(|at| LeaseConstraints { expires_at: Some(at) });
         let input = input.unwrap_or_else(|| RawValue::NULL.to_owned());
         let fingerprint = fingerprint(&input, &lease, constraints.as_ref(), max_runtime_sec)
             .map_err(|e| ErrorBody::invalid(format!("payload.input: {e}")))?;

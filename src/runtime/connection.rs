@@ -1,6 +1,6 @@
 //! One connection: the handshake, then reading and writing side by side until one of them ends.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,10 +26,12 @@ use crate::wire::decode::Undecodable;
 use crate::wire::dialect::{self, Dialect};
 use crate::wire::error::{ErrorBody, ErrorCode};
 use crate::wire::feature::{Feature, FeatureSet};
-use crate::wire::id::{JobId, SessionId, TraceId};
-use crate::wire::message::{ClientMessage, Refused, Request, RequestKind, ServerMessage};
+use crate::wire::id::{JobId, SessionId};
+use crate::wire::message::{ClientMessage, Refused, RequestKind, ServerMessage};
 use crate::wire::principal::Principal;
-use crate::wire::session::{Auth, Closed, Resume, RuntimeCapabilities, SessionError, Token, Welcome};
+use crate::wire::session::{
+    Auth, Closed, LastSeen, Resume, RuntimeCapabilities, SessionError, Token, Welcome,
+};
 
 /// A connection that has been welcomed.
 pub(super) struct Link {
@@ -42,6 +44,8 @@ pub(super) struct Link {
     pub(super) from: u64,
     /// The last number that was given out before the connection began.
     pub(super) given: u64,
+    /// What the client has of jobs beyond that number; it is not sent again.
+    pub(super) seen: BTreeMap<JobId, u64>,
 }
 
 /// A connection that was not let in.
@@ -193,8 +197,9 @@ fn close_reason(fault: &FrameFault) -> CloseReason {
 }
 
 fn authenticate(core: &Core, auth: Option<&Auth>) -> Result<Principal, ErrorBody> {
-    auth.ok_or(Unauthenticated)
-        .and_then(|auth| core.authenticator.authenticate(&auth.scheme, &auth.token))
+    auth.and_then(|auth| Some((auth.scheme.as_str(), auth.token.as_ref()?)))
+        .ok_or(Unauthenticated)
+        .and_then(|(scheme, token)| core.authenticator.authenticate(scheme, token))
         .map(|caller| caller.principal)
         .map_err(|refused| ErrorBody::new(ErrorCode::Unauthenticated, refused.to_string()))
 }
@@ -243,16 +248,22 @@ async fn go_on(
     }
     // Followed first: what goes from now on is missed in the stream, and what is gone already is missed here.
     follow_again(core, &cell).await?;
-    reaches(core, &cell, resume.last_event_seq)
+    let (after, seen) = match resume.last_event_seq.clone() {
+        LastSeen::Number(seq) => (seq, BTreeMap::new()),
+        LastSeen::Positions(positions) => (cell.lock().proto.stream.unseen_after(&positions), positions),
+    };
+    reaches(core, &cell, after)
         .await?
         .map_err(|out| refuse().with("oldest_event_seq", out.oldest).with("newest_event_seq", out.newest))?;
     let token = new_token(core);
     let next = hash(&token);
     let retoken = |void: &[TokenHash]| core.registry.retoken(cell.id, Some(next), void);
-    let resumed = cell.resume(presented, next, resume.last_event_seq, retoken);
+    let resumed = cell.resume(presented, next, after, retoken);
     let (generation, ticket) = resumed.ok_or_else(refuse)?;
     requests::stored(core, ticket).await?;
-    Ok(welcome(core, cell, generation, token, dialect, resume.last_event_seq))
+    let (mut link, welcome) = welcome(core, cell, generation, token, dialect, after);
+    link.seen = seen;
+    Ok((link, welcome))
 }
 
 /// What a session followed before the daemon was started again wakes it again.
@@ -321,7 +332,19 @@ fn welcome(
     };
     let heartbeat = beats.then(|| Mutex::new(Heartbeat::new(core.heartbeat_interval, now)));
     let given = cell.lock().proto.stream.newest();
-    (Link { core: core.clone(), session: cell, generation, dialect, heartbeat, from, given }, welcome)
+    (
+        Link {
+            core: core.clone(),
+            session: cell,
+            generation,
+            dialect,
+            heartbeat,
+            from,
+            given,
+            seen: BTreeMap::new(),
+        },
+        welcome,
+    )
 }
 
 /// Reads requests until the connection is dropped. It ends by making the writer end, so that what was asked
@@ -392,41 +415,61 @@ async fn frame_came(link: &Link, frame: &[u8]) -> Option<Undecodable> {
         Ok(None) => return None,
         Err(undecodable) => return Some(*undecodable),
     };
-    let (kind, request_id, trace_id) = (request.message.kind(), request.id.clone(), request.trace_id);
+    let kind = request.message.kind();
     tracing::trace!(session = %link.session.id, kind = kind.as_str(), "request");
-    let agent = agent_of(&request);
+    let (request_id, trace_id) = (Some(request.id.clone()), request.trace_id);
+    let (agent, job_id) = about(&request.message);
     let admitted = link.session.lock().proto.admit(&request, &link.core.limits);
     let handled = match admitted {
         Ok(()) => requests::handle(&link.core, &link.session, link.generation, request).await,
         Err(error) => Err(error),
     };
-    handled.err().map(|error| undecodable(kind, Some(request_id), trace_id, agent, error))
+    handled.err().map(|error| Undecodable { kind, request_id, trace_id, agent, job_id, error })
 }
 
-fn agent_of(request: &Request) -> Option<AgentRef> {
-    if let ClientMessage::Submit(submit) = &request.message { Some(submit.agent.clone()) } else { None }
-}
-
-fn undecodable(
-    kind: RequestKind,
-    request_id: Option<String>,
-    trace_id: Option<TraceId>,
-    agent: Option<AgentRef>,
-    error: ErrorBody,
-) -> Undecodable {
-    Undecodable { kind, request_id, trace_id, agent, error }
+/// The agent or the job that a request names, for whoever has to tell of its refusal.
+fn about(message: &ClientMessage) -> (Option<AgentRef>, Option<String>) {
+    match message {
+        ClientMessage::Submit(submit) => (Some(submit.agent.clone()), None),
+        ClientMessage::Cancel(cancel) => (None, cancel.job_id.clone()),
+        ClientMessage::Subscribe(subscribe) => (None, subscribe.job_id.clone()),
+        ClientMessage::Hello(_)
+        | ClientMessage::Resume(_)
+        | ClientMessage::Ping(_)
+        | ClientMessage::Pong(_)
+        | ClientMessage::Ack(_)
+        | ClientMessage::ListJobs(_)
+        | ClientMessage::Close(_)
+        | ClientMessage::Unsubscribe(_) => (None, None),
+    }
 }
 
 fn nameless(fault: &FrameFault) -> Undecodable {
-    undecodable(RequestKind::Unknown, None, None, None, ErrorBody::invalid(fault.to_string()))
+    let error = ErrorBody::invalid(fault.to_string());
+    Undecodable {
+        kind: RequestKind::Unknown,
+        request_id: None,
+        trace_id: None,
+        agent: None,
+        job_id: None,
+        error,
+    }
 }
 
 fn refuse(link: &Link, refused: Undecodable) {
-    let Undecodable { kind, request_id, trace_id, agent, error } = refused;
+    let Undecodable { kind, request_id, trace_id, agent, job_id, error } = refused;
     link.core.meters.refused(&error);
     tracing::debug!(session = %link.session.id, kind = kind.as_str(), "refused: {error}");
     let at = link.core.ambient.now();
-    link.session.say(ServerMessage::Refused(Refused { kind, request_id, error, agent, trace_id, at }));
+    link.session.say(ServerMessage::Refused(Refused {
+        kind,
+        request_id,
+        error,
+        agent,
+        job_id,
+        trace_id,
+        at,
+    }));
 }
 
 impl Link {

@@ -20,7 +20,7 @@ use crate::store::{Full, Op, Ticket, Unreadable};
 use crate::wire::encode::json;
 use crate::wire::error::{ErrorBody, ErrorCode};
 use crate::wire::feature::Feature;
-use crate::wire::id::{JobId, ResultId, SessionId};
+use crate::wire::id::{JobId, ResultId, SessionId, TraceId};
 use crate::wire::job::{Accepted, Cancel, Cancelled, Subscribe, Subscribed};
 use crate::wire::message::{ClientMessage, Request, ServerMessage};
 use crate::wire::session::{Ack, Close, Closed, JobSummary, Jobs, ListJobs, Pong};
@@ -51,7 +51,7 @@ pub(super) async fn handle(
         }
         ClientMessage::Submit(submit) => {
             let order = Order::new(submit, trace_id, &core.limits)?;
-            submit_order(core, session, id, order).await
+            submit_order(core, session, Asked { id, trace_id }, order).await
         }
         ClientMessage::Cancel(cancel) => cancel_job(core, session, id, cancel).await,
         ClientMessage::Subscribe(subscribe) => subscribe_job(core, session, id, subscribe).await,
@@ -118,36 +118,45 @@ pub(super) async fn load(core: &Core, job: JobId) -> Result<Option<Arc<JobCell>>
     Ok(row.map(|row| Arc::new(JobCell::stored(row, core.store.clone(), core.limits.clone()))))
 }
 
-fn accepted(cell: &JobCell, request_id: String, ticket: Ticket) -> Reply {
+/// A submit as its answer names it.
+#[derive(Clone)]
+struct Asked {
+    id: String,
+    trace_id: Option<TraceId>,
+}
+
+fn accepted(cell: &JobCell, asked: Asked, repeated: bool, ticket: Ticket) -> Reply {
     let spec = &cell.spec;
     let message = ServerMessage::Accepted(Accepted {
         job_id: spec.id,
-        reply_to: request_id.clone(),
-        request_id,
+        reply_to: asked.id.clone(),
+        request_id: asked.id,
         agent: spec.agent.clone(),
         lease: spec.order.lease.clone(),
         lease_constraints: spec.order.constraints.clone(),
         accepted_at: spec.created_at,
         trace_id: spec.order.trace_id,
+        repeated,
     });
-    Reply { message, job_id: Some(spec.id), trace_id: spec.order.trace_id, ticket }
+    // In the head the trace of this submit: clients match an answer by it.
+    Reply { message, job_id: Some(spec.id), trace_id: asked.trace_id.or(spec.order.trace_id), ticket }
 }
 
 async fn submit_order(
     core: &Arc<Core>,
     session: &Arc<SessionCell>,
-    request_id: String,
+    asked: Asked,
     order: Order,
 ) -> Result<(), ErrorBody> {
     let raced = match repeated(core, session, &order).await? {
-        Some(original) => return repeat(core, session, request_id, &original),
-        None => begin(core, session, request_id.clone(), order)?,
+        Some(original) => return repeat(core, session, asked, &original),
+        None => begin(core, session, asked.clone(), order)?,
     };
     // Another session came first with the same key while this one was deciding.
     match raced {
         None => Ok(()),
         Some(known) => match original(core, known).await? {
-            Some(original) => repeat(core, session, request_id, &original),
+            Some(original) => repeat(core, session, asked, &original),
             None => Err(ErrorBody::new(
                 ErrorCode::InternalError,
                 "the job of this key is gone already; submit again",
@@ -160,13 +169,13 @@ async fn submit_order(
 fn repeat(
     core: &Core,
     session: &Arc<SessionCell>,
-    request_id: String,
+    asked: Asked,
     original: &Arc<JobCell>,
 ) -> Result<(), ErrorBody> {
     let mut inner = session.lock();
     room_for_attachment(core, &inner.proto.stream, original.id())?;
     let ticket = session.reattach(&mut inner, original);
-    inner.reply(accepted(original, request_id, ticket));
+    inner.reply(accepted(original, asked, true, ticket));
     drop(inner);
     session.wake();
     Ok(())
@@ -211,7 +220,7 @@ pub(super) async fn stored(core: &Core, ticket: Ticket) -> Result<(), ErrorBody>
 fn begin(
     core: &Arc<Core>,
     session: &Arc<SessionCell>,
-    request_id: String,
+    asked: Asked,
     order: Order,
 ) -> Result<Option<Repeat>, ErrorBody> {
     let now = core.ambient.now();
@@ -226,7 +235,7 @@ fn begin(
     if order.asked.version.is_some() && !session.features.has(Feature::AgentVersions) {
         let message =
             "payload.agent: name@version needs the feature agent_versions, which was not negotiated";
-        return Err(ErrorBody::invalid(message));
+        return Err(ErrorBody::invalid(message).with("feature", Feature::AgentVersions.as_str()));
     }
     order.check_start(now)?;
     let Resolved { agent, host, restartable: _ } = core.catalogue.resolve(&order.asked)?;
@@ -247,7 +256,7 @@ fn begin(
     ops.extend(session.attach(&mut inner, &cell, 0, true));
     let ticket = session.submit(ops);
     drop(keys);
-    inner.reply(accepted(&cell, request_id, ticket));
+    inner.reply(accepted(&cell, asked, false, ticket));
     drop(inner);
     session.wake();
     core.meters.jobs_accepted.one();

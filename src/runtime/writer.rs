@@ -226,8 +226,10 @@ impl Cursor<'_> {
             }
             for record in records {
                 let seq = extent.first_seq + (pos - first_pos);
-                let head = self.head(job, trace_id, seq);
-                self.record(outbox, head, job, &record).await?;
+                if self.link.seen.get(&job).is_none_or(|seen| pos > *seen) {
+                    let head = self.head(job, trace_id, seq);
+                    self.record(outbox, head, job, &record).await?;
+                }
                 self.sent = seq;
                 pos += 1;
             }

@@ -29,6 +29,8 @@ pub struct Undecodable {
     pub trace_id: Option<TraceId>,
     /// The agent of a submit, where that could be read.
     pub agent: Option<AgentRef>,
+    /// The job of a cancel or a subscription, as it was named.
+    pub job_id: Option<String>,
     /// What is wrong.
     pub error: ErrorBody,
 }
@@ -37,7 +39,7 @@ impl Undecodable {
     /// The message may quote what came; its beginning is enough.
     fn at(kind: RequestKind, request_id: Option<String>, message: &str) -> Box<Self> {
         let error = ErrorBody::invalid(shortened(message.into()));
-        Box::new(Undecodable { kind, request_id, trace_id: None, agent: None, error })
+        Box::new(Undecodable { kind, request_id, trace_id: None, agent: None, job_id: None, error })
     }
 }
 
@@ -147,7 +149,7 @@ fn client_message(
         RequestKind::Hello => {
             let mut hello: super::session::Hello = typed(payload).map_err(unquoted)?;
             if let (None, Some(resume_token)) = (&hello.resume, hello.resume_token.take()) {
-                let last_event_seq = hello.last_event_seq.take().unwrap_or(0);
+                let last_event_seq = hello.last_event_seq.take().unwrap_or_default();
                 hello.resume =
                     Some(Resume { resume_token, last_event_seq, session_id: hello.session_id.take() });
             }
@@ -268,6 +270,7 @@ pub fn server_frame(frame: &[u8], limits: &Limits) -> Result<Reply, String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::session::LastSeen;
     use super::*;
 
     fn refused(frame: &str) -> (Option<String>, String) {
@@ -349,7 +352,27 @@ mod tests {
             let request = client_frame(frame.as_bytes(), &Limits::default()).unwrap();
             let ClientMessage::Hello(hello) = request.message else { panic!("no hello") };
             let resume = hello.resume.unwrap();
-            assert_eq!((resume.resume_token.expose(), resume.last_event_seq), ("t", 3));
+            assert_eq!((resume.resume_token.expose(), resume.last_event_seq), ("t", LastSeen::Number(3)));
+        }
+    }
+
+    #[test]
+    fn what_was_seen_is_a_number_nothing_or_a_position_for_each_job() {
+        let seen = |text: &str| {
+            let payload = format!(r#"{{"resume":{{"token":"t","last_event_seq":{text}}}}}"#);
+            let frame = format!(r#"{{"arcp":"1.1","id":"a","type":"session.hello","payload":{payload}}}"#);
+            let request =
+                client_frame(frame.as_bytes(), &Limits::default()).map_err(|bad| bad.error.message)?;
+            let ClientMessage::Hello(hello) = request.message else { panic!("no hello") };
+            Ok::<_, String>(hello.resume.unwrap().last_event_seq)
+        };
+        assert_eq!(seen("7"), Ok(LastSeen::Number(7)));
+        assert_eq!(seen("-1"), Ok(LastSeen::Number(0)), "the Java client's word for nothing");
+        let job = super::super::id::JobId::new(1, 2);
+        let positions = LastSeen::Positions([(job, 4)].into());
+        assert_eq!(seen(&format!(r#"{{"{job}":4,"job_of_elsewhere":2}}"#)), Ok(positions));
+        for wrong in ["-2", "\"7\"", "[7]", "1.5", r#"{"a":-1}"#] {
+            assert!(seen(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 
-use super::envelope::Head;
+use super::envelope::{Head, VERSION};
+use super::id::{SessionId, TraceId};
 use super::message::{ClientMessage, ServerMessage, StreamKind};
 use super::session::SessionError;
 
@@ -39,6 +40,36 @@ pub fn frame(kind: &str, head: &Head, payload: &[u8]) -> Bytes {
     bytes.extend_from_slice(payload);
     bytes.push(b'}');
     bytes.into()
+}
+
+/// Names in a head that are not the daemon's own.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Theirs<'a> {
+    /// The id of a request, where the answer is known by it.
+    pub id: Option<&'a str>,
+    /// A job as a client named it; there may be none of that name.
+    pub job_id: Option<&'a str>,
+}
+
+/// A frame outside the numbered stream with names that clients chose, which may need escaping.
+pub fn foreign_frame<T: serde::Serialize>(kind: &str, head: &Head, theirs: Theirs<'_>, payload: &T) -> Bytes {
+    #[derive(serde::Serialize)]
+    struct Out<'a, T> {
+        arcp: &'a str,
+        id: &'a str,
+        r#type: &'a str,
+        session_id: SessionId,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        job_id: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        trace_id: Option<TraceId>,
+        payload: &'a T,
+    }
+    let own = head.id.to_string();
+    let Head { session_id, trace_id, .. } = *head;
+    let Theirs { id, job_id } = theirs;
+    let id = id.unwrap_or(&own);
+    json(&Out { arcp: VERSION, id, r#type: kind, session_id, job_id, trace_id, payload }).into()
 }
 
 /// A frame of the numbered stream: a recorded payload with this observer's head.
@@ -90,7 +121,7 @@ pub fn client_frame(
     let payload = message.payload().ok().and_then(|text| serde_json::value::RawValue::from_string(text).ok());
     let empty = serde_json::value::RawValue::NULL;
     json(&Out {
-        arcp: super::envelope::VERSION,
+        arcp: VERSION,
         id,
         r#type: message.kind().as_str(),
         session_id,
@@ -109,7 +140,7 @@ pub fn json<T: serde::Serialize>(payload: &T) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::id::{JobId, MessageId, SessionId};
+    use super::super::id::{JobId, MessageId};
     use super::super::time::Timestamp;
     use super::*;
 

@@ -10,9 +10,12 @@ use serde_json::value::RawValue;
 use super::agent_ref::AgentRef;
 use super::error::{ErrorBody, ErrorCode};
 use super::id::{JobId, ResultId, TraceId};
-use super::lease::{Lease, LeaseConstraints};
+use super::lease::{Lease, LeaseConstraints, LeaseRequest};
 use super::object::optional_object;
 use super::time::Timestamp;
+
+/// What one published client calls a success.
+pub const SUCCEEDED: &str = "succeeded";
 
 /// Where a job stands (§7.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -23,6 +26,7 @@ pub enum JobStatus {
     /// Its agent is at work.
     Running,
     /// Ended with a result.
+    #[serde(alias = "succeeded")]
     Success,
     /// Ended with an error.
     Error,
@@ -62,6 +66,9 @@ pub struct NotAStatus;
 impl FromStr for JobStatus {
     type Err = NotAStatus;
     fn from_str(text: &str) -> Result<Self, NotAStatus> {
+        if text == SUCCEEDED {
+            return Ok(JobStatus::Success);
+        }
         let all = [
             JobStatus::Pending,
             JobStatus::Running,
@@ -91,7 +98,7 @@ pub struct Submit {
     pub input: Option<Box<RawValue>>,
     /// The capabilities asked for (§9).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lease_request: Option<Lease>,
+    pub lease_request: Option<LeaseRequest>,
     /// What bounds them (§9.5).
     #[serde(default, deserialize_with = "optional_object", skip_serializing_if = "Option::is_none")]
     pub lease_constraints: Option<LeaseConstraints>,
@@ -128,6 +135,9 @@ pub struct Accepted {
     /// The submit's trace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<TraceId>,
+    /// Whether an earlier submit began the job. Not told: a repeated submit is answered as the first one was (§7.2).
+    #[serde(skip)]
+    pub repeated: bool,
 }
 
 /// `job.cancel` (§7.4). The id may stand in the envelope instead.

@@ -5,10 +5,23 @@ use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error as _, MapAccess, Visitor};
+use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::limits::Limits;
 use super::time::Timestamp;
+
+/// The namespace of money (§9.6).
+pub const BUDGET: &str = "cost.budget";
+/// The namespace of models (§9.7).
+pub const MODELS: &str = "model.use";
+
+/// The pattern that everything in a namespace matches.
+const EVERYTHING: &str = "**";
+/// Where one published client lists the namespaces that it asks for.
+const CAPABILITIES: &str = "capabilities";
+/// Where the end of a lease stands among its namespaces.
+const EXPIRES_AT: &str = "expires_at";
 
 /// A capability grant (§9.1): namespace → patterns, kept in the order in which they were asked for.
 ///
@@ -83,7 +96,7 @@ impl Lease {
                     return Err(BadLease::Pattern { namespace: shorten(namespace), pattern: shorten(text) });
                 }
             }
-            if namespace == "cost.budget" {
+            if namespace == BUDGET {
                 check_amounts(patterns)?;
             }
         }
@@ -129,17 +142,98 @@ impl<'de> Deserialize<'de> for Lease {
                 f.write_str("an object of namespaces, each with a list of patterns")
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Lease, A::Error> {
-                let mut grants: Vec<(String, Vec<String>)> = Vec::new();
-                while let Some(namespace) = map.next_key::<String>()? {
-                    if grants.iter().any(|(known, _)| *known == namespace) {
-                        return Err(A::Error::custom(format!("the namespace {namespace:?} is named twice")));
-                    }
-                    grants.push((namespace, map.next_value()?));
+                let mut lease = Lease::default();
+                while let Some(namespace) = map.next_key()? {
+                    lease.take(namespace, &mut map)?;
                 }
-                Ok(Lease(grants))
+                Ok(lease)
             }
         }
         deserializer.deserialize_map(Grants)
+    }
+}
+
+impl Lease {
+    fn take<'de, A: MapAccess<'de>>(&mut self, namespace: String, map: &mut A) -> Result<(), A::Error> {
+        if self.0.iter().any(|(known, _)| *known == namespace) {
+            return Err(A::Error::custom(format!("the namespace {namespace:?} is named twice")));
+        }
+        self.0.push((namespace, map.next_value()?));
+        Ok(())
+    }
+}
+
+/// A lease as it is asked for (§9.1): one published client names whole namespaces in a list, and two put the lease's end
+/// among them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LeaseRequest {
+    /// The grants; a namespace that was named without patterns is granted whole.
+    pub lease: Lease,
+    /// When the lease ends, where it is said here.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl From<Lease> for LeaseRequest {
+    fn from(lease: Lease) -> Self {
+        LeaseRequest { lease, expires_at: None }
+    }
+}
+
+impl Serialize for LeaseRequest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (namespace, patterns) in self.lease.grants() {
+            map.serialize_entry(namespace, patterns)?;
+        }
+        if let Some(at) = self.expires_at {
+            map.serialize_entry(EXPIRES_AT, &at)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for LeaseRequest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Grants;
+        impl<'de> Visitor<'de> for Grants {
+            type Value = LeaseRequest;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of namespaces, each with a list of patterns")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<LeaseRequest, A::Error> {
+                let mut asked = LeaseRequest::default();
+                let mut words: Vec<String> = Vec::new();
+                while let Some(key) = map.next_key::<String>()? {
+                    match key.as_str() {
+                        EXPIRES_AT => asked.expires_at = map.next_value()?,
+                        CAPABILITIES => words = map.next_value()?,
+                        _ => asked.lease.take(key, &mut map)?,
+                    }
+                }
+                for word in words {
+                    // Patterns of the same namespace say more than its name.
+                    if !asked.lease.0.iter().any(|(known, _)| *known == word) {
+                        asked.lease.0.push((word, vec![EVERYTHING.into()]));
+                    }
+                }
+                Ok(asked)
+            }
+        }
+        deserializer.deserialize_map(Grants)
+    }
+}
+
+impl JsonSchema for LeaseRequest {
+    fn schema_name() -> Cow<'static, str> {
+        "LeaseRequest".into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let at = Option::<Timestamp>::json_schema(generator);
+        json_schema!({
+            "type": "object",
+            "properties": { "expires_at": at },
+            "additionalProperties": { "type": "array", "items": { "type": "string", "minLength": 1 } }
+        })
     }
 }
 
@@ -208,6 +302,22 @@ mod tests {
     fn a_lease_is_echoed_verbatim() {
         let text = r#"{"net.fetch":["https://b/**","https://a/**"],"fs.read":["/x"],"x.y":["z"],"cost.budget":["USD:1.00","EUR:2"]}"#;
         assert_eq!(serde_json::to_string(&check(text).unwrap()).unwrap(), text);
+    }
+
+    #[test]
+    fn namespaces_may_be_named_in_a_list_and_the_end_among_them() {
+        let text = r#"{"capabilities":["fs.read","cost.spend","net.fetch","fs.read"],"net.fetch":["https://a/**"],"cost.budget":["USD:1.0"],"expires_at":"2099-01-01T00:00:00Z"}"#;
+        let asked: LeaseRequest = serde_json::from_str(text).unwrap();
+        let lease = r#"{"net.fetch":["https://a/**"],"cost.budget":["USD:1.0"],"fs.read":["**"],"cost.spend":["**"]}"#;
+        assert_eq!(serde_json::to_string(&asked.lease).unwrap(), lease);
+        assert_eq!(asked.expires_at.map(|at| at.to_string()).as_deref(), Some("2099-01-01T00:00:00.000000Z"));
+        for wrong in
+            [r#"{"capabilities":"fs.read"}"#, r#"{"expires_at":"soon"}"#, r#"{"expires_at":["x"]}"#, "[]"]
+        {
+            assert!(serde_json::from_str::<LeaseRequest>(wrong).is_err(), "{wrong}");
+        }
+        let plain: LeaseRequest = serde_json::from_str(r#"{"fs.read":["/x"],"expires_at":null}"#).unwrap();
+        assert_eq!(plain, Lease::new(vec![("fs.read".into(), vec!["/x".into()])]).into());
     }
 
     #[test]

@@ -110,6 +110,8 @@ pub struct Refused {
     pub error: ErrorBody,
     /// The agent of a refused submit, where it could be read.
     pub agent: Option<AgentRef>,
+    /// The job of a refused cancel or subscription, as it was named.
+    pub job_id: Option<String>,
     /// The trace of the request.
     pub trace_id: Option<TraceId>,
     /// When it was refused.

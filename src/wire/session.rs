@@ -1,6 +1,7 @@
 //! Payloads of the session messages (§6).
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -63,10 +64,12 @@ pub struct Software {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Auth {
     /// `bearer` is the only scheme.
+    #[serde(default)]
     pub scheme: String,
-    /// The bearer token.
-    #[schemars(with = "String")]
-    pub token: Token,
+    /// The bearer token; whoever has none is not let in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub token: Option<Token>,
 }
 
 /// What a client can do (§6.2).
@@ -80,6 +83,75 @@ pub struct ClientCapabilities {
     pub features: Vec<String>,
 }
 
+/// What a client has of a session that it resumes (§6.3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LastSeen {
+    /// Everything up to this `event_seq`; 0 for nothing, for which one published client says -1.
+    Number(u64),
+    /// Of each job everything up to this position of the job's own history, of other jobs nothing: one published client
+    /// counts so.
+    Positions(BTreeMap<JobId, u64>),
+}
+
+impl Default for LastSeen {
+    fn default() -> Self {
+        LastSeen::Number(0)
+    }
+}
+
+impl Serialize for LastSeen {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            LastSeen::Number(seq) => serializer.serialize_u64(*seq),
+            LastSeen::Positions(positions) => serializer.collect_map(positions),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for LastSeen {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> serde::de::Visitor<'de> for Either {
+            type Value = LastSeen;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(
+                    "the last event_seq that was processed, or an object with a position for each job",
+                )
+            }
+            fn visit_u64<E>(self, seq: u64) -> Result<LastSeen, E> {
+                Ok(LastSeen::Number(seq))
+            }
+            fn visit_i64<E: serde::de::Error>(self, seq: i64) -> Result<LastSeen, E> {
+                match seq {
+                    -1 => Ok(LastSeen::Number(0)),
+                    other => Err(E::invalid_value(serde::de::Unexpected::Signed(other), &self)),
+                }
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<LastSeen, A::Error> {
+                let mut positions = BTreeMap::new();
+                while let Some((job, position)) = map.next_entry::<String, u64>()? {
+                    // A job of a name that is none of ours was never part of the session.
+                    positions.extend(job.parse::<JobId>().ok().map(|job| (job, position)));
+                }
+                Ok(LastSeen::Positions(positions))
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl JsonSchema for LastSeen {
+    fn schema_name() -> Cow<'static, str> {
+        "LastSeen".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [
+            { "type": "integer", "minimum": -1 },
+            { "type": "object", "additionalProperties": { "type": "integer", "minimum": 0 } }
+        ] })
+    }
+}
+
 /// Where a session is to go on (§6.3).
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[schemars(transform = super::schema::either_token)]
@@ -88,9 +160,9 @@ pub struct Resume {
     #[serde(alias = "token")]
     #[schemars(with = "String")]
     pub resume_token: Token,
-    /// The last `event_seq` that it processed; 0 for none.
+    /// What it has processed.
     #[serde(default)]
-    pub last_event_seq: u64,
+    pub last_event_seq: LastSeen,
     /// The session that it believes to resume; checked where given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_id: Option<String>,
@@ -117,7 +189,7 @@ pub struct Hello {
     pub resume_token: Option<Token>,
     /// A resume flat in the hello: the position.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_event_seq: Option<u64>,
+    pub last_event_seq: Option<LastSeen>,
     /// A resume flat in the hello: the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_id: Option<String>,
@@ -131,9 +203,9 @@ pub struct ResumeRequest {
     #[serde(alias = "token")]
     #[schemars(with = "String")]
     pub resume_token: Token,
-    /// The last `event_seq` that it processed; 0 for none.
+    /// What it has processed.
     #[serde(default)]
-    pub last_event_seq: u64,
+    pub last_event_seq: LastSeen,
     /// The session that it believes to resume; checked where given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_id: Option<String>,

@@ -36,6 +36,16 @@ impl First {
     }
 }
 
+/// Whether an id is a UUID of version 7 in lower case.
+pub(super) fn is_uuid_v7(id: &str) -> bool {
+    let groups: Vec<&str> = id.split('-').collect();
+    let hex = |group: &&str| group.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12])
+        && groups.iter().all(hex)
+        && groups[2].starts_with('7')
+        && groups[3].starts_with(['8', '9', 'a', 'b'])
+}
+
 /// Whether an id is a ULID and nothing else.
 pub(super) fn is_ulid(id: &str) -> bool {
     id.len() == ulid::ULID_LEN && ulid::Ulid::from_string(id).is_ok()

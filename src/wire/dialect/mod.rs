@@ -6,8 +6,13 @@
 //! words altogether, and is read by its dialect too. Nothing behind the edge knows that dialects exist.
 
 mod first;
+mod go;
+mod java;
 mod python;
+mod refusal;
+mod ruby;
 mod spec;
+mod typescript;
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,6 +25,7 @@ use self::first::First;
 use super::decode::{self, Undecodable};
 use super::encode;
 use super::envelope::Head;
+use super::id::JobId;
 use super::limits::Limits;
 use super::message::{Request, ServerMessage, StreamKind};
 
@@ -83,9 +89,19 @@ struct Row {
 
 /// In the order in which a first frame is compared with them.
 const ROWS: &[Row] = &[
+    Row { name: "ruby", wrote: ruby::wrote, open: |first| Arc::new(ruby::Ruby::of(first)) },
     Row { name: "python", wrote: python::wrote, open: |_| Arc::new(python::Python) },
+    Row { name: "java", wrote: java::wrote, open: |_| Arc::new(java::Java) },
+    Row { name: "go", wrote: go::wrote, open: |_| Arc::new(go::Go) },
+    Row { name: "typescript", wrote: typescript::wrote, open: |_| Arc::<typescript::TypeScript>::default() },
     Row { name: "spec", wrote: |_| true, open: |_| canonical() },
 ];
+
+/// A job that never was, for clients that cannot be told of a refused submit otherwise: its id is made of the
+/// envelope's, so it is fresh.
+fn unheard_of(head: &Head) -> JobId {
+    JobId(head.id.0)
+}
 
 /// A dialect by name, for whoever knows better than the first frame tells.
 #[derive(Clone, Copy)]
@@ -148,17 +164,29 @@ mod tests {
 
     #[test]
     fn a_client_is_known_by_its_first_frame() {
-        let hello = |id: &str, capabilities: &str| {
+        let hello = |id: &str, payload: &str, features: &str, rest: &str| {
             format!(
-                r#"{{"arcp":"1.1","id":"{id}","type":"session.hello","payload":{{"client":{{"name":"c","version":"1"}},"auth":{{"scheme":"bearer","token":"t"}},"capabilities":{capabilities}}}}}"#
+                r#"{{"arcp":"1.1","id":"{id}","type":"session.hello","payload":{{{payload},"auth":{{"scheme":"bearer","token":"t"}},"capabilities":{{"features":[{features}]{rest}}}}}}}"#
             )
         };
-        let agents = r#"{"encodings":["json"],"features":["ack"],"agents":[]}"#;
-        let plain = r#"{"features":["ack"],"encodings":["json"]}"#;
+        let (ulid, prefixed) = ("01M7VVR1KPQ7K5P5YWZHSTZGRY", "msg_01M7VVTYVRCRVGC5YVXFXX5CXT");
+        let (uuid, uuid_4) = ("01a1f7e0-2644-76bf-b475-32151bf48e71", "01a1f7e0-2644-46bf-b475-32151bf48e71");
+        let (client, flat) = (r#""client":{"name":"c","version":"1"}"#, r#""client_name":"c""#);
+        let (own, sorted) = (r#""heartbeat","ack","list_jobs""#, r#""ack","heartbeat","list_jobs""#);
+        let chunks = r#","encodings":["utf8","base64"]"#;
         for (frame, name) in [
-            (hello("01M7VVR1KPQ7K5P5YWZHSTZGRY", agents), "python"),
-            (hello("msg_01M7VVTYVRCRVGC5YVXFXX5CXT", agents), "spec"),
-            (hello("01M7VVR1KPQ7K5P5YWZHSTZGRY", plain), "spec"),
+            (hello(ulid, client, own, r#","agents":[]"#), "python"),
+            (hello(ulid, client, sorted, r#","agents":[]"#), "python"),
+            (hello(ulid, client, sorted, ""), "java"),
+            (hello(ulid, client, r#""ack","heartbeat""#, ""), "spec"),
+            (hello(ulid, client, own, ""), "spec"),
+            (hello(uuid, client, own, ""), "go"),
+            (hello(uuid_4, client, own, ""), "spec"),
+            (hello(uuid, flat, own, chunks), "ruby"),
+            (hello(prefixed, client, own, ""), "typescript"),
+            (hello(prefixed, client, sorted, r#","agents":[]"#), "typescript"),
+            (hello("req_01M7VVTYVRCRVGC5YVXFXX5CXT", client, sorted, ""), "spec"),
+            (hello("1", client, "7", ""), "spec"),
             (
                 r#"{"arcp":"1.1","id":"x","type":"session.resume","payload":{"resume_token":"t"}}"#.into(),
                 "spec",

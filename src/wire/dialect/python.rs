@@ -14,12 +14,11 @@ use bytes::Bytes;
 
 use super::super::encode::{self, json};
 use super::super::envelope::Head;
-use super::super::id::JobId;
 use super::super::job::{Accepted, JobError, JobResult, JobStatus};
 use super::super::lease::Lease;
 use super::super::message::{Refused, RequestKind, ServerMessage, StreamKind};
 use super::first::{First, is_ulid};
-use super::{Dialect, Encoded};
+use super::{Dialect, Encoded, unheard_of};
 
 /// Measured need: 1 ms was always enough, 0 lost events in three runs of five.
 const PAUSE_AFTER_SUBSCRIBED: Duration = Duration::from_millis(20);
@@ -80,9 +79,9 @@ impl Dialect for Python {
     }
 }
 
-/// An acceptance and an end for a job that never was; its id is made of the envelope's, so it is fresh.
+/// An acceptance and an end for a job that never was.
 fn refused_submit(head: &Head, refused: &Refused) -> Encoded {
-    let job_id = JobId(head.id.0);
+    let job_id = unheard_of(head);
     let head = Head { job_id: Some(job_id), trace_id: refused.trace_id, event_seq: None, ..*head };
     let request_id = refused.request_id.clone().unwrap_or_default();
     let accepted = Accepted {
@@ -97,6 +96,7 @@ fn refused_submit(head: &Head, refused: &Refused) -> Encoded {
         lease_constraints: None,
         accepted_at: refused.at,
         trace_id: refused.trace_id,
+        repeated: false,
     };
     let error = JobError::new(job_id, JobStatus::Error, refused.error.clone(), refused.at);
     Encoded {
@@ -129,7 +129,7 @@ fn ended_otherwise(head: &Head, payload: &Bytes) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::super::super::error::{ErrorBody, ErrorCode};
-    use super::super::super::id::{MessageId, SessionId};
+    use super::super::super::id::{JobId, MessageId, SessionId};
     use super::super::super::time::Timestamp;
     use super::*;
 
@@ -150,6 +150,7 @@ mod tests {
             request_id: Some("R".into()),
             error: ErrorBody::new(ErrorCode::AgentNotAvailable, "no agent nosuch"),
             agent: Some("nosuch".parse().unwrap()),
+            job_id: None,
             trace_id: None,
             at: Timestamp::from_micros(0),
         });
