@@ -152,9 +152,12 @@ impl Builder {
     /// Lets a principal in by a bearer token (§6.1).
     pub fn token(mut self, principal: &str, token: &str) -> Self {
         match principal.parse() {
-            Ok(principal) => {
-                self.tokens.push(TokenEntry { principal, roles: BTreeSet::new(), hash: hash(token) })
-            }
+            Ok(principal) => self.tokens.push(TokenEntry {
+                principal,
+                roles: BTreeSet::new(),
+                dialect: None,
+                hash: hash(token),
+            }),
             Err(not) => self.wrong = self.wrong.or(Some(BuildError::Principal(principal.into(), not))),
         }
         self

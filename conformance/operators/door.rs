@@ -38,7 +38,12 @@ impl Answer {
 }
 
 fn entry(name: &str, token: &str, role: Option<Role>) -> TokenEntry {
-    TokenEntry { principal: name.parse().unwrap(), roles: role.into_iter().collect(), hash: hash(token) }
+    TokenEntry {
+        principal: name.parse().unwrap(),
+        roles: role.into_iter().collect(),
+        dialect: None,
+        hash: hash(token),
+    }
 }
 
 impl Door {

@@ -268,6 +268,24 @@ const ROWS: &[Row] = &[
         fields: &["runtime/writer.rs Cursor.traces"],
     },
     Row {
+        what: "Positions of jobs that the client of a connection has beyond the number that it resumed from",
+        bounds: &[Limit("hello_bytes")],
+        metrics: &["arcpd_connections"],
+        fields: &["runtime/connection.rs Link.seen"],
+    },
+    Row {
+        what: "Jobs that a TypeScript client waits for, of each connection",
+        bounds: &[Limit("attachments_per_session")],
+        metrics: &["arcpd_connections"],
+        fields: &["wire/dialect/typescript.rs Open.jobs"],
+    },
+    Row {
+        what: "What one message becomes in a client's dialect, of each connection",
+        bounds: &[Other("a few frames")],
+        metrics: &["arcpd_connections"],
+        fields: &["runtime/writer.rs Cursor.frames", "wire/dialect/mod.rs Encoded.frames"],
+    },
+    Row {
         what: "A result that is put together for a client without result_chunk",
         bounds: &[Limit("inline_result_bytes")],
         metrics: &["arcpd_connections"],
@@ -430,7 +448,7 @@ fn collections(path: &str, text: &str) -> Vec<String> {
 #[test]
 fn every_collection_of_the_source_has_a_row() {
     let mut paths = vec!["wire/frame.rs".to_owned()];
-    for module in ["agent", "auth", "http", "proto", "runtime", "store", "transport"] {
+    for module in ["agent", "auth", "http", "proto", "runtime", "store", "transport", "wire/dialect"] {
         sources(module, &mut paths);
     }
     let found: BTreeSet<String> = paths

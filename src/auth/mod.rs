@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 pub use self::role::{NotARole, Role};
+use crate::wire::dialect;
 pub use crate::wire::principal::{NotAPrincipal, Principal, SUBJECT_CHARS};
 use crate::wire::session::Token;
 
@@ -60,6 +61,8 @@ pub struct TokenEntry {
     pub principal: Principal,
     /// What it allows beyond the principal's own sessions and jobs.
     pub roles: BTreeSet<Role>,
+    /// The dialect of whoever shows it, where its first frame is not to tell.
+    pub dialect: Option<dialect::Choice>,
     /// The token's hash.
     pub hash: TokenHash,
 }
@@ -71,6 +74,8 @@ pub struct Caller {
     pub principal: Principal,
     /// What it allows beyond the principal's own sessions and jobs.
     pub roles: BTreeSet<Role>,
+    /// The dialect of whoever shows it, where its first frame is not to tell.
+    pub dialect: Option<dialect::Choice>,
 }
 
 /// The one answer to a missing credential, an unknown scheme and a wrong token.
@@ -114,8 +119,8 @@ impl Authenticator {
         let right = found & Choice::from(u8::from(scheme.eq_ignore_ascii_case("bearer")));
         let entry = usize::try_from(at).ok().and_then(|at| self.entries.get(at));
         match entry {
-            Some(TokenEntry { principal, roles, .. }) if bool::from(right) => {
-                Ok(Caller { principal: principal.clone(), roles: roles.clone() })
+            Some(TokenEntry { principal, roles, dialect, .. }) if bool::from(right) => {
+                Ok(Caller { principal: principal.clone(), roles: roles.clone(), dialect: *dialect })
             }
             _ => Err(Unauthenticated),
         }
@@ -128,7 +133,7 @@ mod tests {
 
     fn entry(name: &str, token: &str) -> TokenEntry {
         let roles = token.ends_with('2').then_some(Role::Operator).into_iter().collect();
-        TokenEntry { principal: name.parse().unwrap(), roles, hash: hash(token) }
+        TokenEntry { principal: name.parse().unwrap(), roles, dialect: None, hash: hash(token) }
     }
 
     fn authenticator() -> Authenticator {

@@ -90,7 +90,7 @@ impl FirstToken {
     /// can read the file is the user that the daemon runs as.
     pub fn entry(&self) -> TokenEntry {
         let roles = [Role::Operator].into();
-        TokenEntry { principal: Principal::local(), roles, hash: hash(self.token.expose()) }
+        TokenEntry { principal: Principal::local(), roles, dialect: None, hash: hash(self.token.expose()) }
     }
 }
 

@@ -125,6 +125,7 @@ fn example_value(path: &str) -> Option<&'static str> {
         "auth.token_file" => "\"/var/lib/arcpd/token\"",
         "store.path" => "\"/var/lib/arcpd/arcpd.db\"",
         "auth.tokens[].name" => "\"alice\"",
+        "auth.tokens[].dialect" => "\"go\"",
         "auth.tokens[].roles" => "[\"operator\"]",
         "auth.tokens[].sha256" => {
             // Of no known token: nobody may get in who switches the line on unread.

@@ -89,6 +89,8 @@ keys! {
         "The tokens that are accepted and the names they stand for.";
     TOKEN_NAME = "auth.tokens[].name", "text", Some("required"), None, None,
         "The principal that the token stands for; 1 to 64 characters out of A-Z a-z 0-9 . _ @ -";
+    TOKEN_DIALECT = "auth.tokens[].dialect", "text", Some("by the first frame"), None, None,
+        "The dialect of whoever shows this token, where its first frame is not to tell.";
     TOKEN_ROLES = "auth.tokens[].roles", "list of text", Some("[]"), None, None,
         "What the token allows beyond its principal's own sessions and jobs: operator opens /api and /metrics, \
          metrics opens /metrics.";

@@ -285,7 +285,7 @@ fn a_later_layer_replaces_the_tokens_of_its_names_only() {
 #[test]
 fn roles_belong_to_tokens_in_every_layer() {
     let toml = "[[auth.tokens]]\nname = \"alice\"\ntoken_env = \"A\"\nroles = [\"operator\"]\n\
-                [[auth.tokens]]\nname = \"alice\"\ntoken_env = \"B\"\n";
+                [[auth.tokens]]\nname = \"alice\"\ntoken_env = \"B\"\ndialect = \"go\"\n";
     let vars =
         [("A", "tok-a"), ("B", "tok-b"), ("ARCPD_TOKENS", "dan:metrics=tok-d, eve:operator:metrics=t:k")];
     let resolved = good(toml, &vars, &["--token", "fay:operator=tok-f"]);
@@ -299,6 +299,10 @@ fn roles_belong_to_tokens_in_every_layer() {
     ] {
         let caller = auth.authenticate("bearer", &Token::new(token)).unwrap();
         assert_eq!(caller.roles, roles.iter().copied().collect(), "{token}");
+        assert_eq!(
+            caller.dialect.map(|dialect| dialect.to_string()).as_deref(),
+            (token == "tok-b").then_some("go")
+        );
     }
     let shown = &resolved.provenance.get("auth.tokens.eve").unwrap().value;
     assert_eq!(shown, "(hidden), operator, metrics");
@@ -324,9 +328,14 @@ fn wrong_tokens_are_refused_and_never_repeated() {
             "auth.tokens[0].roles: there is no such role; the roles are operator and metrics",
         ),
         ("name = \"a\"\ntoken_env = \"X\"\nroles = 7", "auth.tokens[0].roles: expected a list of texts"),
+        ("name = \"a\"\ntoken_env = \"X\"\ndialect = \"perl\"", "auth.tokens[0].dialect: expected one of "),
+        (
+            "name = \"a\"\ntoken_env = \"X\"\ndialect = 7",
+            "auth.tokens[0].dialect: expected a text, got an integer",
+        ),
         (
             "name = \"a\"\ntoken_env = \"X\"\n[[auth.tokens]]\nname = \"a\"\ntoken_env = \"X\"\nroles = [\"operator\"]",
-            "a has one token twice, with other roles",
+            "a has one token twice, with other roles or another dialect",
         ),
         ("name = \"a\"", "exactly one of sha256, token_env and token_file"),
         ("name = \"a\"\ntoken_env = \"X\"\ntoken_file = \"y\"", "exactly one of"),

@@ -11,6 +11,7 @@ use super::raw::Raw;
 use super::report::Source;
 use super::resolve::Resolver;
 use crate::auth::{NotARole, Principal, Role, TokenEntry, TokenHash, hash};
+use crate::wire::dialect::{Choice, NotADialect};
 
 /// A token of one layer.
 struct Candidate {
@@ -53,8 +54,10 @@ fn refuse_shared(resolver: &mut Resolver<'_>, names: &ByName) {
         let (name, other) = (&entry.principal, &owner.principal);
         let problem = if other != name {
             format!("{name} has the same token as {other}; one token stands for one name")
-        } else if owner.roles != entry.roles {
-            format!("{name} has one token twice, with other roles; one token has one set of roles")
+        } else if (&owner.roles, owner.dialect) != (&entry.roles, entry.dialect) {
+            format!(
+                "{name} has one token twice, with other roles or another dialect; one token has one set of them"
+            )
         } else {
             continue;
         };
@@ -86,13 +89,18 @@ fn of_flags(resolver: &mut Resolver<'_>) -> Vec<Candidate> {
 fn named(resolver: &mut Resolver<'_>, text: &str, place: Source) -> Option<Candidate> {
     let found = match text.split_once('=') {
         Some((name, token)) if !token.trim().is_empty() => with_roles(name)
-            .map(|(principal, roles)| TokenEntry { principal, roles, hash: hash(token.trim()) })
+            .map(|(principal, roles)| TokenEntry {
+                principal,
+                roles,
+                dialect: None,
+                hash: hash(token.trim()),
+            })
             .map_err(|problem| format!("expected NAME=TOKEN or NAME:ROLE=TOKEN; {problem}")),
         _ => Err("expected NAME=TOKEN, both not empty".into()),
     };
     match found {
         Ok(entry) => {
-            let shown = shown("(hidden)".into(), &entry.roles);
+            let shown = shown("(hidden)".into(), &entry);
             Some(Candidate { entry, shown, place })
         }
         Err(problem) => {
@@ -110,9 +118,10 @@ fn with_roles(text: &str) -> Result<(Principal, BTreeSet<Role>), String> {
     Ok((principal, roles.collect::<Result<_, _>>()?))
 }
 
-/// A token as it may be shown, with what it allows.
-fn shown(token: String, roles: &BTreeSet<Role>) -> String {
-    roles.iter().fold(token, |shown, role| format!("{shown}, {role}"))
+/// A token as it may be shown, with what it allows and how its bearers speak.
+fn shown(token: String, entry: &TokenEntry) -> String {
+    let shown = entry.roles.iter().fold(token, |shown, role| format!("{shown}, {role}"));
+    entry.dialect.map(|dialect| format!("{shown}, dialect {dialect}")).unwrap_or(shown)
 }
 
 fn of_file(resolver: &mut Resolver<'_>) -> Vec<Candidate> {
@@ -146,6 +155,7 @@ fn entry(
     let name = field("name");
     let sources = ["sha256", "token_env", "token_file"].map(|name| field(name).map(|text| (name, text)));
     let roles = roles(resolver, document, &shown_at, section);
+    let dialect = dialect(resolver, document, &shown_at, section);
     let principal = match name {
         Some(Ok(text)) => text.parse::<Principal>().map_err(|error| format!("name: {error}")),
         Some(Err(())) => return None, // Said already.
@@ -166,8 +176,8 @@ fn entry(
     };
     match token {
         Ok((hash, hidden)) => {
-            let entry = TokenEntry { principal: principal?, roles: roles?, hash };
-            let shown = shown(hidden, &entry.roles);
+            let entry = TokenEntry { principal: principal?, roles: roles?, dialect: dialect?, hash };
+            let shown = shown(hidden, &entry);
             Some(Candidate { entry, shown, place: section.place.clone() })
         }
         Err(problem) => {
@@ -189,6 +199,24 @@ fn roles(
         texts.into_iter().map(|text| text.parse().map_err(|error: NotARole| error.to_string())).collect()
     });
     read.map_err(|problem| resolver.refuse(document.place(value), &format!("{entry}.roles"), problem)).ok()
+}
+
+/// Reads the dialect of one entry, which may be absent; none when it is wrong, which has been said then.
+fn dialect(
+    resolver: &mut Resolver<'_>,
+    document: &Document<'_>,
+    entry: &str,
+    section: &Section<'_>,
+) -> Option<Option<Choice>> {
+    let Some(value) = section.table.get("dialect") else { return Some(None) };
+    let named = value.get_ref().as_str().ok_or_else(|| {
+        let got = Raw::kind(value.get_ref());
+        format!("expected a text, got {got}")
+    });
+    let read = named.and_then(|name| name.parse().map_err(|error: NotADialect| error.to_string()));
+    read.map(Some)
+        .map_err(|problem| resolver.refuse(document.place(value), &format!("{entry}.dialect"), problem))
+        .ok()
 }
 
 fn from_source(resolver: &mut Resolver<'_>, source: &str, text: &str) -> Result<(TokenHash, String), String> {

@@ -35,7 +35,7 @@ impl Operations for Always {
             ("Bearer", "me") => [].into(),
             _ => return Err(Unauthenticated),
         };
-        Ok(Caller { principal: Principal::local(), roles })
+        Ok(Caller { principal: Principal::local(), roles, dialect: None })
     }
 
     fn operate(&self, by: Principal, ask: Ask) -> BoxFuture<'_, Result<Answer, Refusal>> {

@@ -12,7 +12,7 @@ use super::requests;
 use super::session::SessionCell;
 use super::writer::{self, Outbox};
 use super::{Core, Peer};
-use crate::auth::Unauthenticated;
+use crate::auth::{Caller, Unauthenticated};
 use crate::proto::flow::Refusals;
 use crate::proto::handshake::{self, Opening};
 use crate::proto::heartbeat::Heartbeat;
@@ -145,8 +145,8 @@ async fn open<R: FrameReader>(
         return Err(turn(ErrorBody::invalid(message), CloseReason::TooBig));
     }
     let wanted = wanted.map(str::parse::<dialect::Choice>).transpose();
-    let wanted =
-        wanted.map_err(|unknown| turn(ErrorBody::invalid(unknown.to_string()), CloseReason::Policy))?;
+    let wanted = wanted
+        .map_err(|unknown| turn(ErrorBody::invalid(format!("dialect: {unknown}")), CloseReason::Policy))?;
     let dialect = wanted.map_or_else(|| dialect::detect(&frame), |choice| choice.open(&frame));
     let turn = |request_id, error| Turned {
         dialect: dialect.clone(),
@@ -161,29 +161,39 @@ async fn open<R: FrameReader>(
     };
     let request_id = Some(request.id.clone());
     let turn = |error| turn(request_id.clone(), error);
-    if core.draining.is_cancelled() {
-        return Err(turn(ErrorBody::new(
-            ErrorCode::InternalError,
-            "the daemon is stopping; connect again later",
-        )));
-    }
-    if let Err(full @ Full::Failing { .. }) = core.store.admits() {
-        // A session that cannot be stored now would wait for its welcome without a word.
-        return Err(turn(requests::refusal(&full)));
-    }
+    takes_sessions(core).map_err(turn)?;
+    // What the address says stands; then what the token says; then what the first frame shows.
+    let spoken = |by_token: Option<dialect::Choice>| match by_token {
+        Some(choice) if wanted.is_none() => choice.open(&frame),
+        Some(_) | None => dialect.clone(),
+    };
     match handshake::open(request).map_err(turn)? {
         Opening::New { auth, client, features } => {
-            let principal = authenticate(core, auth.as_ref()).map_err(turn)?;
+            let caller = authenticate(core, auth.as_ref()).map_err(turn)?;
+            let (principal, dialect) = (caller.principal, spoken(caller.dialect));
             let client = client.map(|c| format!("{} {}", c.name, c.version)).unwrap_or_default();
             tracing::debug!(%principal, client, "authenticated");
-            begin(core, principal, features, dialect.clone()).await.map(Some).map_err(turn)
+            begin(core, principal, features, dialect).await.map(Some).map_err(turn)
         }
         Opening::Resume { resume, auth } => {
-            let principal = auth.map(|auth| authenticate(core, Some(&auth))).transpose().map_err(turn)?;
-            let resumed = go_on(core, &resume, principal, dialect.clone()).await;
+            let caller = auth.map(|auth| authenticate(core, Some(&auth))).transpose().map_err(turn)?;
+            let dialect = spoken(caller.as_ref().and_then(|caller| caller.dialect));
+            let resumed = go_on(core, &resume, caller.map(|caller| caller.principal), dialect).await;
             core.meters.resumed(resumed.is_ok());
             resumed.map(Some).map_err(turn)
         }
+    }
+}
+
+/// Whether a session can be opened or resumed now.
+fn takes_sessions(core: &Core) -> Result<(), ErrorBody> {
+    if core.draining.is_cancelled() {
+        return Err(ErrorBody::new(ErrorCode::InternalError, "the daemon is stopping; connect again later"));
+    }
+    match core.store.admits() {
+        // A session that cannot be stored now would wait for its welcome without a word.
+        Err(full @ Full::Failing { .. }) => Err(requests::refusal(&full)),
+        Err(Full::Bytes { .. } | Full::Behind { .. }) | Ok(()) => Ok(()),
     }
 }
 
@@ -196,11 +206,10 @@ fn close_reason(fault: &FrameFault) -> CloseReason {
     }
 }
 
-fn authenticate(core: &Core, auth: Option<&Auth>) -> Result<Principal, ErrorBody> {
+fn authenticate(core: &Core, auth: Option<&Auth>) -> Result<Caller, ErrorBody> {
     auth.and_then(|auth| Some((auth.scheme.as_str(), auth.token.as_ref()?)))
         .ok_or(Unauthenticated)
         .and_then(|(scheme, token)| core.authenticator.authenticate(scheme, token))
-        .map(|caller| caller.principal)
         .map_err(|refused| ErrorBody::new(ErrorCode::Unauthenticated, refused.to_string()))
 }
 

@@ -121,7 +121,7 @@ impl Choice {
 
 /// A name that no dialect has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("dialect: expected one of {known}, got {got:?}")]
+#[error("expected one of {known}, got {got:?}")]
 pub struct NotADialect {
     known: String,
     got: String,

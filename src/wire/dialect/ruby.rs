@@ -5,6 +5,7 @@
 //!   capabilities are words without patterns: the namespaces of the lease.
 //! - nobody waits for the answer to a subscription: that a job is not there is told as its end.
 //! - a delegation without the field of the child, or with a lease that is no record, ends the client's reader.
+//! - rows of a listing tell the end of a lease in a field of their own.
 //! - its vocabulary has three codes more, and its users handle them: `RATE_LIMITED` for a limit, `BACKPRESSURE` for a
 //!   daemon that cannot store, `PROTOCOL_VIOLATION` for a feature that was not negotiated.
 //! - the gem 1.0.0 offers the encodings `utf8` and `base64` and expects to find them in the welcome, calls a success
@@ -64,9 +65,8 @@ impl Dialect for Ruby {
             ServerMessage::Refused(refused) => self.refused(head, refused),
             ServerMessage::Accepted(accepted) => with_record(head, accepted),
             ServerMessage::Subscribed(subscribed) => self.subscribed(head, subscribed),
-            ServerMessage::Jobs(jobs) if self.first_release => listed(head, jobs),
+            ServerMessage::Jobs(jobs) => self.listed(head, jobs),
             ServerMessage::Welcome(_)
-            | ServerMessage::Jobs(_)
             | ServerMessage::Ping(_)
             | ServerMessage::Pong(_)
             | ServerMessage::Closed(_)
@@ -122,6 +122,22 @@ impl Ruby {
             payload.insert("current_status".into(), word(*current_status).into());
         }
         frame("job.subscribed", head, &payload)
+    }
+
+    fn listed(&self, head: &Head, jobs: &Jobs) -> Encoded {
+        let mut payload = object(jobs);
+        let rows = jobs.jobs.iter().map(|job| {
+            let mut row = object(job);
+            if self.first_release {
+                row.insert("status".into(), word(job.status).into());
+            }
+            if let Some(at) = job.lease_constraints.as_ref().and_then(|constraints| constraints.expires_at) {
+                row.insert("lease_expires_at".into(), at.to_string().into());
+            }
+            Value::from(row)
+        });
+        payload.insert("jobs".into(), rows.collect());
+        frame("session.jobs", head, &payload)
     }
 
     /// Puts the gem's own code in place, and for the gem 1.0.0 what it will do about it.
@@ -242,17 +258,6 @@ fn encodings_of_chunks(head: &Head, welcome: &Welcome) -> Encoded {
     let mut welcome = welcome.clone();
     welcome.capabilities.encodings = OF_CHUNKS.map(String::from).to_vec();
     encode::server_frame(head, &ServerMessage::Welcome(welcome)).into()
-}
-
-fn listed(head: &Head, jobs: &Jobs) -> Encoded {
-    let mut payload = object(jobs);
-    let rows = jobs.jobs.iter().map(|job| {
-        let mut row = object(job);
-        row.insert("status".into(), word(job.status).into());
-        Value::from(row)
-    });
-    payload.insert("jobs".into(), rows.collect());
-    frame("session.jobs", head, &payload)
 }
 
 /// The gem 1.0.0's word for a status.

@@ -5,8 +5,8 @@
 //!   `job.error` for a job that it does not know, found by the trace of the submit or else in order.
 //! - a refused cancel, unsubscribe, acknowledgement or pong: nobody waits for an answer, and any error would either
 //!   reject everything or be taken for the answer to a submit.
-//! - a refused subscription: only a `session.error` rejects it. While nothing else is open it is told so; else it is
-//!   acknowledged as one to a job that ended in an error, and nothing follows.
+//! - a refused subscription or listing: only a `session.error` rejects it. While nothing else is open it is told so;
+//!   else the subscription is acknowledged as one to a job that ended in an error, and the listing ends.
 //! - `session.closed` is not among its types: its logger would print its whole schema for it.
 
 use std::collections::BTreeSet;
@@ -23,6 +23,7 @@ use super::super::job::{JobError, JobStatus};
 use super::super::lease::Lease;
 use super::super::limits::Limits;
 use super::super::message::{Refused, Request, RequestKind, ServerMessage, StreamKind};
+use super::super::session::Jobs;
 use super::first::First;
 use super::{Dialect, Encoded, unheard_of};
 
@@ -132,6 +133,7 @@ fn refused_request(head: &Head, refused: &Refused, open: &Open) -> Encoded {
             Encoded::default()
         }
         RequestKind::Subscribe if !open.is_empty() => nothing_to_see(head, refused),
+        RequestKind::ListJobs if !open.is_empty() => no_more(head, refused),
         RequestKind::Subscribe
         | RequestKind::Hello
         | RequestKind::Resume
@@ -147,6 +149,12 @@ fn refused_submit(head: &Head, refused: &Refused) -> Encoded {
     let head = Head { job_id: Some(job_id), trace_id: refused.trace_id, event_seq: None, ..*head };
     let error = JobError::new(job_id, JobStatus::Error, refused.error.clone(), refused.at);
     encode::server_frame(&head, &ServerMessage::JobError(error)).into()
+}
+
+fn no_more(head: &Head, refused: &Refused) -> Encoded {
+    let request_id = refused.request_id.clone().unwrap_or_default();
+    let jobs = Jobs { reply_to: request_id.clone(), request_id, jobs: Vec::new(), next_cursor: None };
+    encode::server_frame(head, &ServerMessage::Jobs(jobs)).into()
 }
 
 /// The acknowledgement of a subscription that there is nothing to follow for.
