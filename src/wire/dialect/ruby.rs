@@ -200,7 +200,7 @@ impl Code {
 #[derive(Serialize)]
 struct Record<'a> {
     id: String,
-    capabilities: Vec<&'a str>,
+    capabilities: &'a [&'a str],
     #[serde(skip_serializing_if = "Option::is_none")]
     issued_at: Option<Timestamp>,
     #[serde(rename = "cost.budget", skip_serializing_if = "Option::is_none")]
@@ -220,10 +220,11 @@ fn put_record(
     issued_at: Option<Timestamp>,
 ) {
     let of = |wanted: &str| lease.grants().find(|(name, _)| *name == wanted).map(|(_, patterns)| patterns);
-    let capabilities = lease.grants().map(|(name, _)| name).filter(|name| ![BUDGET, MODELS].contains(name));
+    let words = lease.grants().map(|(name, _)| name).filter(|name| ![BUDGET, MODELS].contains(name));
+    let capabilities: Vec<&str> = words.collect();
     let record = Record {
         id: format!("lse_{job}"),
-        capabilities: capabilities.collect(),
+        capabilities: &capabilities,
         issued_at,
         budget: of(BUDGET),
         models: of(MODELS),
