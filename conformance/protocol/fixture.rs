@@ -2,58 +2,26 @@
 //! follows tokio's, so that a paused test moves the daemon's time too.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use arcpd::embed::{Builder, Runtime};
 use arcpd::http::{Listener, ListenerConfig};
-use arcpd::runtime::{Ambient, System};
 use arcpd::transport::stdio::LineTransport;
 use arcpd::transport::websocket::{ClientStream, WebSocketTransport, connect};
 use arcpd::transport::{FrameReader, FrameWriter, Received, Transport};
 use arcpd::wire::limits::Limits;
-use arcpd::wire::time::Timestamp;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::io::{DuplexStream, ReadHalf, WriteHalf, duplex, split};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::common::clock::Clock;
 use crate::common::peer::{FEATURES, PATIENCE, Peer, frame, hello};
 use crate::common::puppet::Puppets;
 
 /// What a client of ours can send: more than what the daemon takes.
 const GENEROUS_BYTES: usize = 8 * 1024 * 1024;
-
-/// The daemon's time as tokio tells it.
-pub(crate) struct Clock {
-    began: Timestamp,
-    start: Instant,
-    system: System,
-}
-
-impl Clock {
-    pub(crate) fn new() -> Arc<Self> {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-        Arc::new(Clock {
-            began: Timestamp::default().plus(now),
-            start: Instant::now(),
-            system: System::default(),
-        })
-    }
-}
-
-impl Ambient for Clock {
-    fn now(&self) -> Timestamp {
-        self.began.plus(self.start.elapsed())
-    }
-    fn random(&self) -> u128 {
-        self.system.random()
-    }
-    fn secret(&self) -> [u8; 32] {
-        self.system.secret()
-    }
-}
 
 pub(crate) struct World {
     pub(crate) runtime: Runtime,

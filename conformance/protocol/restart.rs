@@ -12,9 +12,10 @@ use arcpd::wire::limits::Limits;
 use arcpd::wire::time::Timestamp;
 use serde_json::{Value, json};
 
+use crate::common::clock::Clock;
 use crate::common::peer::{FEATURES, Peer};
 use crate::common::puppet::Puppets;
-use crate::fixture::{Clock, pass};
+use crate::fixture::pass;
 
 /// One life of a daemon on a store; everything in it dies when the future is done, agents included.
 fn life<T>(store: &Arc<MemoryStore>, puppets: &Puppets, during: impl AsyncFnOnce(Runtime) -> T) -> T {

@@ -24,7 +24,7 @@ from processes import Daemon
 from registry import SCENARIOS, Scenario
 from report import DaemonLog, Tally, join_reasons, one_line
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 URL_VARIABLE = "ARCPD_INTEROP_URL"
 SCENARIO_SEC = 30.0
 
@@ -120,7 +120,7 @@ def binary_problem(binary: Path | None) -> str | None:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="conformance/interop/run", description="The published Python client against arcpd."
+        prog="conformance/interop/run --client python", description="The published Python client against arcpd."
     )
     parser.add_argument(
         "binary", nargs="?", help="arcpd to test (default: target/release/arcpd, else target/debug/arcpd)"

@@ -1,0 +1,71 @@
+//! The Python client, by what it was captured to send.
+
+use serde_json::{Value, json};
+
+use crate::fixture::{Client, World};
+
+/// Its hello, as captured.
+fn hello(token: &str) -> Value {
+    json!({
+        "arcp": "1.1", "id": "01M7VVR1KPQ7K5P5YWZHSTZGRY", "type": "session.hello",
+        "payload": {
+            "client": { "name": "cap", "version": "1" },
+            "auth": { "scheme": "bearer", "token": token },
+            "capabilities": {
+                "encodings": ["json"],
+                "features": [
+                    "heartbeat", "ack", "list_jobs", "subscribe", "lease_expires_at", "cost.budget", "progress",
+                    "result_chunk", "agent_versions"
+                ],
+                "agents": []
+            }
+        }
+    })
+}
+
+async fn welcomed(world: &World) -> (Client, String) {
+    let mut client = world.client();
+    client.send(&hello("tok-a"));
+    let session = client.expect("session.welcome").await["session_id"].as_str().unwrap().to_owned();
+    (client, session)
+}
+
+fn submit(session: &str, id: &str, agent: &str) -> Value {
+    json!({
+        "arcp": "1.1", "id": id, "type": "job.submit", "session_id": session,
+        "payload": { "agent": agent, "input": { "a": 1 } }
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_token_is_told_and_ends_the_connection() {
+    let world = World::new();
+    let mut client = world.client();
+    client.send(&hello("nope"));
+    assert_eq!(client.expect("session.error").await["payload"]["code"], "UNAUTHENTICATED");
+    client.ended().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_submit_ends_a_job_of_its_own_and_no_other() {
+    let world = World::new();
+    let (mut client, session) = welcomed(&world).await;
+    client.send(&submit(&session, "01M7VVR1M0XKQXTZ7Y4Z4V6K11", "puppet"));
+    let running = client.expect("job.accepted").await["payload"]["job_id"].clone();
+    client.send(&submit(&session, "01M7VVR1M0XKQXTZ7Y4Z4V6K12", "nosuch"));
+    let refused = client.expect("job.accepted").await;
+    assert_eq!(refused["payload"]["request_id"], "01M7VVR1M0XKQXTZ7Y4Z4V6K12");
+    let error = client.expect("job.error").await;
+    assert_eq!(
+        (&error["job_id"], &error["payload"]["code"]),
+        (&refused["job_id"], &json!("AGENT_NOT_AVAILABLE"))
+    );
+    assert!(error.get("event_seq").is_none(), "{error}");
+    assert_ne!(error["job_id"], running);
+    world.puppets.finish(running.as_str().unwrap(), json!(1)).await.unwrap();
+    let end = client.frame().await;
+    assert_eq!(
+        (&end["type"], &end["job_id"], &end["event_seq"]),
+        (&json!("job.result"), &running, &json!(1))
+    );
+}
