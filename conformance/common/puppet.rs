@@ -54,8 +54,12 @@ impl Puppets {
 
     /// Says something on behalf of a job's agent, once it has started.
     pub async fn say(&self, job: &str, kind: &str, payload: Value) -> Result<(), PortClosed> {
+        self.line(job, &json!({ "type": kind, "payload": payload }).to_string()).await
+    }
+
+    /// Says something as a child would write it.
+    pub async fn line(&self, job: &str, line: &str) -> Result<(), PortClosed> {
         let (_, port) = self.attempt(job).await;
-        let line = json!({ "type": kind, "payload": payload }).to_string();
         port.deliver(AgentMessage::parse(line.as_bytes(), &Limits::default()).unwrap())
     }
 

@@ -8,3 +8,4 @@ mod common;
 
 mod fixture;
 mod python;
+mod rust2;

@@ -274,16 +274,38 @@ const ROWS: &[Row] = &[
         fields: &["runtime/connection.rs Link.seen"],
     },
     Row {
-        what: "Jobs that a TypeScript client waits for, of each connection",
-        bounds: &[Limit("attachments_per_session")],
+        what: "The frames that one message becomes, and what one frame is read into",
+        bounds: &[Limit("frame_bytes"), Fixed("src/wire/dialect/rust2/jobs.rs", "REQUESTS_PER_JOB")],
         metrics: &["arcpd_connections"],
-        fields: &["wire/dialect/typescript.rs Open.jobs"],
+        fields: &[
+            "runtime/writer.rs Cursor.frames",
+            "wire/dialect/mod.rs Encoded.frames",
+            "wire/dialect/rust2/lease.rs Asked.cost_budget",
+            "wire/dialect/rust2/lease.rs Asked.model_use",
+            "wire/dialect/rust2/lease.rs Asked.others",
+            "wire/dialect/rust2/read.rs Filter.status",
+            "wire/dialect/rust2/read.rs Invoke.cost_budget",
+            "wire/dialect/rust2/said.rs Payload.jobs",
+        ],
     },
     Row {
-        what: "What one message becomes in a client's dialect, of each connection",
-        bounds: &[Other("a few frames")],
-        metrics: &["arcpd_connections"],
-        fields: &["runtime/writer.rs Cursor.frames", "wire/dialect/mod.rs Encoded.frames"],
+        what: "Jobs that the client of a dialect waits for, and its requests for each",
+        bounds: &[
+            Limit("attachments_per_session"),
+            Fixed("src/wire/dialect/rust2/jobs.rs", "REQUESTS_PER_JOB"),
+        ],
+        metrics: &["arcpd_limit_used{limit=\"attachments_per_session\"}"],
+        fields: &[
+            "wire/dialect/rust2/jobs.rs Jobs.known",
+            "wire/dialect/rust2/jobs.rs Waiting.requests",
+            "wire/dialect/typescript.rs Open.jobs",
+        ],
+    },
+    Row {
+        what: "Requests whose answer a dialect writes in its own way",
+        bounds: &[Limit("replies_pending")],
+        metrics: &["arcpd_replies"],
+        fields: &["wire/dialect/rust2/asked.rs Asked.waiting"],
     },
     Row {
         what: "A result that is put together for a client without result_chunk",
@@ -356,9 +378,12 @@ fn in_repository(path: &str) -> PathBuf {
 /// The value of a constant, as it is written where it is defined.
 fn constant(file: &str, name: &str) -> String {
     let text = fs::read_to_string(in_repository(file)).unwrap();
-    let line = text
-        .lines()
-        .find(|line| line.trim().trim_start_matches("pub ").starts_with(&format!("const {name}: ")));
+    let line = text.lines().find(|line| {
+        line.trim()
+            .trim_start_matches("pub(super) ")
+            .trim_start_matches("pub ")
+            .starts_with(&format!("const {name}: "))
+    });
     let line = line.unwrap_or_else(|| panic!("{file} has no constant {name}"));
     line.split_once(" = ").unwrap().1.trim_end_matches(';').to_owned()
 }

@@ -147,7 +147,7 @@ fn banned(rule: Rule, bans: &[Ban], source: &Source) -> Vec<Finding> {
 }
 
 /// The client dialects; outside their directory they are one type with methods.
-const DIALECTS: [&str; 6] = ["go", "java", "python", "ruby", "spec", "typescript"];
+const DIALECTS: [&str; 7] = ["go", "java", "python", "ruby", "rust2", "spec", "typescript"];
 
 pub(crate) fn dialects(source: &Source) -> Vec<Finding> {
     if !source.in_src() || source.path.starts_with("src/wire/dialect/") {

@@ -37,7 +37,7 @@ pub struct Undecodable {
 
 impl Undecodable {
     /// The message may quote what came; its beginning is enough.
-    fn at(kind: RequestKind, request_id: Option<String>, message: &str) -> Box<Self> {
+    pub(super) fn at(kind: RequestKind, request_id: Option<String>, message: &str) -> Box<Self> {
         let error = ErrorBody::invalid(shortened(message.into()));
         Box::new(Undecodable { kind, request_id, trace_id: None, agent: None, job_id: None, error })
     }
@@ -74,7 +74,7 @@ pub fn client_frame(frame: &[u8], limits: &Limits) -> Result<Request, Box<Undeco
     }
 }
 
-fn envelope<'a>(frame: &'a [u8], limits: &Limits) -> Result<Envelope<'a>, String> {
+pub(super) fn envelope<'a>(frame: &'a [u8], limits: &Limits) -> Result<Envelope<'a>, String> {
     let text = std::str::from_utf8(frame).map_err(|error| format!("the frame is not UTF-8: {error}"))?;
     if too_deep(frame, limits.json_depth) {
         return Err(format!("the frame nests deeper than {} arrays and objects", limits.json_depth));
@@ -83,7 +83,7 @@ fn envelope<'a>(frame: &'a [u8], limits: &Limits) -> Result<Envelope<'a>, String
 }
 
 /// The id of a JSON object that is no envelope, so that its sender knows which one is refused.
-fn id_of(frame: &[u8]) -> Option<String> {
+pub(super) fn id_of(frame: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Named {
         id: String,
@@ -93,7 +93,7 @@ fn id_of(frame: &[u8]) -> Option<String> {
     text("id", Some(&id)).is_ok().then_some(id)
 }
 
-fn text<'a>(field: &str, value: Option<&'a str>) -> Result<&'a str, String> {
+pub(super) fn text<'a>(field: &str, value: Option<&'a str>) -> Result<&'a str, String> {
     match value {
         Some("") => Err(format!("{field}: expected a string that is not empty")),
         Some(text) if text.chars().count() > ID_CHARS => {
@@ -107,14 +107,14 @@ fn text<'a>(field: &str, value: Option<&'a str>) -> Result<&'a str, String> {
     }
 }
 
-fn shortened(text: String) -> String {
+pub(super) fn shortened(text: String) -> String {
     match text.char_indices().nth(MESSAGE_CHARS) {
         Some((end, _)) => text[..end].into(),
         None => text,
     }
 }
 
-fn check_head(envelope: &Envelope<'_>) -> Result<(), String> {
+pub(super) fn check_head(envelope: &Envelope<'_>) -> Result<(), String> {
     match envelope.arcp.as_deref() {
         Some(VERSION) => {}
         Some(other) => {
@@ -195,7 +195,7 @@ fn client_message(
     })
 }
 
-fn typed<'a, T: Deserialize<'a>>(payload: &'a str) -> Result<T, String> {
+pub(super) fn typed<'a, T: Deserialize<'a>>(payload: &'a str) -> Result<T, String> {
     if !payload.trim_start().starts_with('{') {
         return Err("payload: expected an object".into());
     }
@@ -207,7 +207,7 @@ fn typed<'a, T: Deserialize<'a>>(payload: &'a str) -> Result<T, String> {
 }
 
 /// The message without the value that was wrong: in a handshake it may be a secret in the wrong place.
-fn unquoted(message: String) -> String {
+pub(super) fn unquoted(message: String) -> String {
     let Some((field, wrong)) = message.split_once(": invalid ") else { return message };
     match wrong.rsplit_once(", expected ") {
         Some((_, expected)) => format!("{field}: expected {expected}"),

@@ -66,8 +66,8 @@ client_messages! {
     Hello(Hello) = "session.hello", None;
     /// Resumes a session (§6.3).
     Resume(ResumeRequest) = "session.resume", None;
-    /// Asks whether the daemon is there (§6.4).
-    Ping(Ping) = "session.ping", Some(Feature::Heartbeat);
+    /// Asks whether the daemon is there (§6.4). Clients ask without having negotiated it.
+    Ping(Ping) = "session.ping", None;
     /// Says that the client is there (§6.4).
     Pong(Pong) = "session.pong", None;
     /// Says what was processed (§6.5).

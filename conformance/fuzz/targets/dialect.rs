@@ -2,11 +2,14 @@
 //!
 //! Data: a few choices; then a text that serves as first frame, as message of a runtime and as payload.
 
+use arcpd::wire::agent_ref::AgentRef;
 use arcpd::wire::decode::server_frame;
 use arcpd::wire::dialect::{Choice, Dialect, detect};
 use arcpd::wire::envelope::Head;
 use arcpd::wire::error::{ErrorBody, ErrorCode};
 use arcpd::wire::id::{JobId, MessageId, SessionId};
+use arcpd::wire::job::Accepted;
+use arcpd::wire::lease::Lease;
 use arcpd::wire::limits::Limits;
 use arcpd::wire::message::{Refused, RequestKind, ServerMessage, StreamKind};
 use arcpd::wire::time::Timestamp;
@@ -55,12 +58,33 @@ pub fn check(data: &[u8]) {
     for dialect in chosen.chain([found]) {
         let dialect = &*dialect;
         let _ = dialect.read(text, &limits);
+        if let Some(job) = head.job_id {
+            // Some write of a job only what happens in it once it is theirs.
+            let accepted = ServerMessage::Accepted(accepted(job, &head));
+            for frame in &dialect.message(&head, &accepted).frames {
+                envelope(dialect, frame, &head, None);
+            }
+        }
         for message in [Some(&refused), reply.as_ref()].into_iter().flatten() {
             for frame in &dialect.message(&head, message).frames {
                 envelope(dialect, frame, &head, None);
             }
         }
         stream(dialect, &head, text);
+    }
+}
+
+fn accepted(job_id: JobId, head: &Head) -> Accepted {
+    Accepted {
+        job_id,
+        request_id: head.id.to_string(),
+        reply_to: head.id.to_string(),
+        agent: AgentRef { name: "echo".into(), version: None },
+        lease: Lease::default(),
+        lease_constraints: None,
+        accepted_at: head.at,
+        trace_id: head.trace_id,
+        repeated: false,
     }
 }
 
@@ -98,7 +122,9 @@ fn envelope(dialect: &dyn Dialect, frame: &[u8], head: &Head, event_seq: Option<
         });
     let field = |name: &str| fields.get(name).and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok());
     assert_eq!(field("arcp"), Some("1.1".into()));
-    assert_eq!(field("session_id"), Some(head.session_id.to_string().into()));
+    // One client is told of a refused handshake without a session, since there is none.
+    let rejected = field("type") == Some("session.rejected".into());
+    assert_eq!(field("session_id"), (!rejected).then(|| head.session_id.to_string().into()));
     assert!(field("id").is_some_and(|id| id.as_str().is_some_and(|id| !id.is_empty())));
     assert!(field("type").is_some_and(|kind| kind.as_str().is_some_and(|kind| !kind.is_empty())));
     assert!(fields.contains_key("payload"));

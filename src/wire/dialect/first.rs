@@ -19,6 +19,11 @@ impl First {
         self.frame["type"] == kind
     }
 
+    /// Whether its envelope has this field.
+    pub(super) fn has(&self, field: &str) -> bool {
+        self.frame.get(field).is_some()
+    }
+
     /// The envelope id.
     pub(super) fn id(&self) -> &str {
         self.frame["id"].as_str().unwrap_or_default()

@@ -11,6 +11,7 @@ mod java;
 mod python;
 mod refusal;
 mod ruby;
+mod rust2;
 mod spec;
 mod typescript;
 
@@ -89,6 +90,7 @@ struct Row {
 
 /// In the order in which a first frame is compared with them.
 const ROWS: &[Row] = &[
+    Row { name: "rust2", wrote: rust2::wrote, open: |_| Arc::<rust2::Rust2>::default() },
     Row { name: "ruby", wrote: ruby::wrote, open: |first| Arc::new(ruby::Ruby::of(first)) },
     Row { name: "python", wrote: python::wrote, open: |_| Arc::new(python::Python) },
     Row { name: "java", wrote: java::wrote, open: |_| Arc::new(java::Java) },
@@ -187,6 +189,12 @@ mod tests {
             (hello(prefixed, client, sorted, r#","agents":[]"#), "typescript"),
             (hello("req_01M7VVTYVRCRVGC5YVXFXX5CXT", client, sorted, ""), "spec"),
             (hello("1", client, "7", ""), "spec"),
+            (
+                r#"{"arcp":"1.1","id":"msg_01M7VVTYVRCRVGC5YVXFXX5CXT","timestamp":"2026-11-20T07:34:35Z","type":"session.open","payload":{}}"#
+                    .into(),
+                "rust2",
+            ),
+            (r#"{"arcp":"1.1","id":"x","type":"session.open","payload":{}}"#.into(), "spec"),
             (
                 r#"{"arcp":"1.1","id":"x","type":"session.resume","payload":{"resume_token":"t"}}"#.into(),
                 "spec",

@@ -1,0 +1,335 @@
+//! What the client says, in the specification's terms.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::super::super::agent_ref::AgentRef;
+use super::super::super::decode::{self, Undecodable};
+use super::super::super::envelope::Envelope;
+use super::super::super::feature::Feature;
+use super::super::super::job::{Cancel, Submit, Subscribe, Unsubscribe};
+use super::super::super::limits::Limits;
+use super::super::super::message::{ClientMessage, Request, RequestKind};
+use super::super::super::session::{
+    Auth, ClientCapabilities, Close, Hello, JobFilter, ListJobs, Ping, Software, StatusFilter, Token,
+};
+use super::super::super::time::Timestamp;
+use super::State;
+use super::asked::Question;
+use super::capabilities::Capabilities;
+use super::lease;
+use super::status::statuses;
+use super::words::{Word, is_message_id};
+
+/// Why something cannot be read, and as what it is refused.
+struct Refusal(RequestKind, String);
+
+/// For `map_err`: refused as a request of this kind.
+fn as_a(kind: RequestKind) -> impl Fn(String) -> Refusal {
+    move |message| Refusal(kind, message)
+}
+
+/// Reads one frame.
+pub(super) fn request(
+    state: &mut State,
+    frame: &[u8],
+    limits: &Limits,
+) -> Result<Option<Request>, Box<Undecodable>> {
+    let envelope = decode::envelope(frame, limits)
+        .map_err(|message| Undecodable::at(RequestKind::Unknown, decode::id_of(frame), &message))?;
+    let id = decode::text("id", envelope.id.as_deref())
+        .and_then(|id| if is_message_id(id) { Ok(id) } else { Err("id: expected one like msg_01J…".into()) })
+        .map_err(|message| Undecodable::at(RequestKind::Unknown, None, &message))?
+        .to_owned();
+    let read = decode::check_head(&envelope)
+        .map_err(as_a(RequestKind::Unknown))
+        .and_then(|()| message(state, &id, &envelope, frame));
+    match read {
+        // Whatever cannot be read as a trace says nothing to anybody but its writer.
+        Ok(Some(message)) => Ok(Some(Request {
+            trace_id: envelope.trace_id.as_deref().and_then(|text| text.parse().ok()),
+            session_id: envelope.session_id.map(Cow::into_owned),
+            id,
+            message,
+        })),
+        Ok(None) => Ok(None),
+        Err(Refusal(kind, message)) => Err(Undecodable::at(kind, Some(id), &message)),
+    }
+}
+
+fn message(
+    state: &mut State,
+    id: &str,
+    envelope: &Envelope<'_>,
+    frame: &[u8],
+) -> Result<Option<ClientMessage>, Refusal> {
+    let payload = envelope.payload.map_or("{}", RawValue::get);
+    let kind = envelope.kind.as_deref().unwrap_or_default();
+    let Some(word) = Word::parse(kind) else {
+        let kind: String = kind.chars().take(64).collect();
+        state.asked.note(id, Question::Unimplemented);
+        return Err(Refusal(RequestKind::Unknown, format!("type: this runtime knows no message {kind:?}")));
+    };
+    Ok(Some(match asks(word) {
+        Asks::Open => ClientMessage::Hello(open(state, id, payload)?),
+        Asks::Close => {
+            let Close { reason } = decode::typed(payload).map_err(as_a(RequestKind::Close))?;
+            ClientMessage::Close(Close { reason: reason.map(decode::shortened) })
+        }
+        Asks::Ping { answer } => ClientMessage::Ping(ping(state, id, answer, payload)?),
+        Asks::Ack => ClientMessage::Ack(decode::typed(payload).map_err(as_a(RequestKind::Ack))?),
+        Asks::List => ClientMessage::ListJobs(list(payload).map_err(as_a(RequestKind::ListJobs))?),
+        Asks::Invoke => ClientMessage::Submit(invoke(frame, payload).map_err(as_a(RequestKind::Submit))?),
+        Asks::Cancel => ClientMessage::Cancel(cancel(state, id, payload)?),
+        Asks::Observe => ClientMessage::Subscribe(observe(payload).map_err(as_a(RequestKind::Subscribe))?),
+        Asks::Unobserve => {
+            let unsubscribe: Unsubscribe = decode::typed(payload).map_err(as_a(RequestKind::Unsubscribe))?;
+            if let Some(job) = unsubscribe.job_id.as_deref().and_then(|job| job.parse().ok()) {
+                state.jobs.unobserved(job);
+            }
+            ClientMessage::Unsubscribe(unsubscribe)
+        }
+        Asks::Nothing => return Ok(None),
+        Asks::TooMuch => {
+            state.asked.note(id, Question::Unimplemented);
+            let message = format!("type: this runtime does nothing on {}", word.as_str());
+            return Err(Refusal(RequestKind::Unknown, message));
+        }
+    }))
+}
+
+/// What a word asks of the daemon.
+enum Asks {
+    Open,
+    Close,
+    Ping {
+        answer: Word,
+    },
+    Ack,
+    List,
+    Invoke,
+    Cancel,
+    Observe,
+    Unobserve,
+    /// It is said of something that the daemon does not ask about.
+    Nothing,
+    /// The daemon does not do it, or it is not the client's to say.
+    TooMuch,
+}
+
+fn asks(word: Word) -> Asks {
+    match word {
+        Word::SessionOpen => Asks::Open,
+        Word::SessionClose => Asks::Close,
+        Word::SessionPing => Asks::Ping { answer: Word::SessionPong },
+        Word::Ping => Asks::Ping { answer: Word::Pong },
+        Word::SessionAck => Asks::Ack,
+        Word::SessionListJobs => Asks::List,
+        Word::ToolInvoke => Asks::Invoke,
+        Word::Cancel => Asks::Cancel,
+        Word::JobSubscribe => Asks::Observe,
+        Word::JobUnsubscribe => Asks::Unobserve,
+        Word::SessionPong | Word::Pong | Word::Ack | Word::Nack => Asks::Nothing,
+        Word::SessionChallenge
+        | Word::SessionAuthenticate
+        | Word::SessionAccepted
+        | Word::SessionUnauthenticated
+        | Word::SessionRejected
+        | Word::SessionRefresh
+        | Word::SessionEvicted
+        | Word::SessionJobs
+        | Word::CancelAccepted
+        | Word::CancelRefused
+        | Word::Interrupt
+        | Word::Resume
+        | Word::Backpressure
+        | Word::ToolResult
+        | Word::ToolError
+        | Word::JobAccepted
+        | Word::JobStarted
+        | Word::JobProgress
+        | Word::JobHeartbeat
+        | Word::JobCompleted
+        | Word::JobFailed
+        | Word::JobCancelled
+        | Word::JobResultChunk
+        | Word::StreamOpen
+        | Word::StreamChunk
+        | Word::StreamClose
+        | Word::StreamError
+        | Word::PermissionRequest
+        | Word::PermissionGrant
+        | Word::PermissionDeny
+        | Word::LeaseGranted
+        | Word::LeaseExtended
+        | Word::LeaseRevoked
+        | Word::LeaseRefresh
+        | Word::Subscribe
+        | Word::SubscribeAccepted
+        | Word::SubscribeEvent
+        | Word::Unsubscribe
+        | Word::SubscribeClosed
+        | Word::JobSubscribed
+        | Word::ArtifactPut
+        | Word::ArtifactFetch
+        | Word::ArtifactRef
+        | Word::ArtifactRelease
+        | Word::EventEmit
+        | Word::Log
+        | Word::Metric
+        | Word::TraceSpan => Asks::TooMuch,
+    }
+}
+
+fn observe(payload: &str) -> Result<Subscribe, String> {
+    let subscribe: Subscribe = decode::typed(payload)?;
+    decode::text("payload.job_id", subscribe.job_id.as_deref())?;
+    Ok(subscribe)
+}
+
+fn open(state: &mut State, id: &str, payload: &str) -> Result<Hello, Refusal> {
+    #[derive(Deserialize)]
+    struct Open {
+        auth: Credentials,
+        client: Client,
+        #[serde(default)]
+        capabilities: Capabilities,
+    }
+    #[derive(Deserialize)]
+    struct Credentials {
+        scheme: String,
+        token: Option<Token>,
+    }
+    #[derive(Deserialize)]
+    struct Client {
+        kind: String,
+        version: String,
+    }
+    let Open { auth, client, capabilities } =
+        decode::typed(payload).map_err(|message| Refusal(RequestKind::Hello, decode::unquoted(message)))?;
+    if state.opened_by.is_none() {
+        state.opened_by = Some(id.into());
+        state.offered = capabilities;
+    }
+    let chunks = state.offered.reads_chunks();
+    let features = Feature::ALL.iter().filter(|feature| match feature {
+        // It has no answer to a ping.
+        Feature::Heartbeat => false,
+        Feature::ResultChunk => chunks,
+        Feature::Ack
+        | Feature::ListJobs
+        | Feature::Subscribe
+        | Feature::LeaseExpiresAt
+        | Feature::CostBudget
+        | Feature::ModelUse
+        | Feature::ProvisionedCredentials
+        | Feature::Progress
+        | Feature::AgentVersions => true,
+    });
+    Ok(Hello {
+        client: Some(Software { name: client.kind, version: client.version }),
+        auth: Some(Auth { scheme: auth.scheme, token: auth.token }),
+        capabilities: ClientCapabilities {
+            encodings: vec!["json".into()],
+            features: features.map(|feature| feature.as_str().to_owned()).collect(),
+        },
+        resume: None,
+        resume_token: None,
+        last_event_seq: None,
+        session_id: None,
+    })
+}
+
+fn ping(state: &mut State, id: &str, answer: Word, payload: &str) -> Result<Ping, Refusal> {
+    #[derive(Deserialize)]
+    struct Asked {
+        nonce: Option<String>,
+    }
+    let refused = as_a(RequestKind::Ping);
+    let Asked { nonce } = decode::typed(payload).map_err(&refused)?;
+    if answer == Word::SessionPong {
+        decode::text("payload.nonce", nonce.as_deref()).map_err(&refused)?;
+    }
+    state.asked.note(id, Question::Ping(answer));
+    Ok(Ping { nonce: nonce.unwrap_or_default(), sent_at: None })
+}
+
+fn list(payload: &str) -> Result<ListJobs, String> {
+    #[derive(Deserialize)]
+    struct List {
+        filter: Option<Filter>,
+        limit: Option<u64>,
+        cursor: Option<String>,
+    }
+    #[derive(Deserialize)]
+    struct Filter {
+        #[serde(default)]
+        status: Vec<String>,
+        agent: Option<AgentRef>,
+        created_after: Option<Timestamp>,
+        created_before: Option<Timestamp>,
+    }
+    let List { filter, limit, cursor } = decode::typed(payload)?;
+    let filter = filter.map(|Filter { status, agent, created_after, created_before }| {
+        let words = status.iter().map(|word| statuses(word));
+        let wanted = words.collect::<Result<Vec<_>, String>>()?.concat();
+        let status = (!status.is_empty()).then_some(StatusFilter(wanted));
+        Ok::<_, String>(JobFilter { status, agent, created_after, created_before })
+    });
+    Ok(ListJobs { filter: filter.transpose()?, limit, cursor })
+}
+
+fn invoke(frame: &[u8], payload: &str) -> Result<Submit, String> {
+    #[derive(Deserialize)]
+    struct Invoke {
+        tool: AgentRef,
+        arguments: Option<Box<RawValue>>,
+        cost_budget: Option<Vec<String>>,
+        lease_request: Option<lease::Asked>,
+    }
+    // This client has the key beside the payload.
+    #[derive(Deserialize)]
+    struct Keyed {
+        idempotency_key: Option<String>,
+    }
+    let Invoke { tool, arguments, cost_budget, lease_request } = decode::typed(payload)?;
+    let Keyed { idempotency_key } =
+        serde_json::from_slice(frame).map_err(|_| "idempotency_key: expected a string")?;
+    // Where both are given, the second counts.
+    let asked = lease_request.or(cost_budget.map(lease::Asked::of_budget));
+    Ok(Submit {
+        agent: tool,
+        input: arguments,
+        lease_request: asked.map(lease::Asked::canonical).transpose()?,
+        lease_constraints: None,
+        idempotency_key,
+        max_runtime_sec: None,
+    })
+}
+
+fn cancel(state: &mut State, id: &str, payload: &str) -> Result<Cancel, Refusal> {
+    #[derive(Deserialize)]
+    struct Asked {
+        target: Target,
+        target_id: String,
+        reason: Option<String>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Target {
+        Job,
+        Stream,
+        Session,
+    }
+    let refused = as_a(RequestKind::Cancel);
+    let Asked { target, target_id, reason } = decode::typed(payload).map_err(&refused)?;
+    decode::text("payload.target_id", Some(&target_id)).map_err(&refused)?;
+    state.asked.note(id, Question::Cancel(target_id.clone()));
+    match target {
+        Target::Job => Ok(Cancel { job_id: Some(target_id), reason: reason.map(decode::shortened) }),
+        Target::Stream => Err(refused("there are no streams to cancel; cancel the job".into())),
+        Target::Session => Err(refused("a session is not cancelled; cancel its jobs, or close it".into())),
+    }
+}
