@@ -9,8 +9,9 @@ const REGISTRIES: [&str; 3] =
     [concat!("crates", ".io"), concat!("pypi", ".org"), concat!("index.", "crates")];
 
 pub(crate) fn check(source: &Source) -> Vec<Finding> {
-    // Cargo writes the registry's name into its lock file, for every package.
-    let registries = if source.path == "Cargo.lock" { &[][..] } else { &REGISTRIES };
+    // Cargo writes the registry's name into its lock files, for every package.
+    let locked = source.path.rsplit('/').next() == Some("Cargo.lock");
+    let registries = if locked { &[][..] } else { &REGISTRIES };
     let mut findings = Vec::new();
     for (index, line) in source.text.lines().enumerate() {
         let mut find = |names: &[&str], advice: &str| {
@@ -47,8 +48,11 @@ mod tests {
     }
 
     #[test]
-    fn the_lock_file_may_name_the_registry_only() {
-        assert!(lines(Rule::Places, "Cargo.lock", REGISTRIES[0]).is_empty());
-        assert_eq!(lines(Rule::Places, "Cargo.lock", MACHINE[0]), [1]);
+    fn a_lock_file_may_name_the_registry_only() {
+        for path in ["Cargo.lock", "a/b/Cargo.lock"] {
+            assert!(lines(Rule::Places, path, REGISTRIES[0]).is_empty(), "{path}");
+            assert_eq!(lines(Rule::Places, path, MACHINE[0]), [1], "{path}");
+        }
+        assert_eq!(lines(Rule::Places, "a/MyCargo.lock", REGISTRIES[0]), [1]);
     }
 }
