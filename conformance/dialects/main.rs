@@ -6,6 +6,13 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod chosen;
 mod fixture;
+mod go;
+mod java;
 mod python;
+mod readers;
+mod replay;
+mod ruby;
 mod rust2;
+mod typescript;

@@ -1,8 +1,12 @@
 //! The Python client, by what it was captured to send.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::fixture::{Client, World};
+use crate::readers::python::Python;
+use crate::replay::replay;
 
 /// Its hello, as captured.
 fn hello(token: &str) -> Value {
@@ -68,4 +72,68 @@ async fn a_refused_submit_ends_a_job_of_its_own_and_no_other() {
         (&end["type"], &end["job_id"], &end["event_seq"]),
         (&json!("job.result"), &running, &json!(1))
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_captured_gets_what_the_client_can_read() {
+    let told = replay(include_str!("captured/python.jsonl"), Python::default).await;
+    assert_eq!(
+        told,
+        [
+            "2 accepted",
+            "2 ended success",
+            "2 accepted",
+            "2 ended AGENT_NOT_AVAILABLE",
+            "2 accepted",
+            "2 ended AGENT_VERSION_NOT_AVAILABLE",
+            "2 accepted",
+            "2 ended success",
+            "2 accepted",
+            "2 ended success",
+            "2 accepted",
+            "2 ended DUPLICATE_KEY",
+            "2 accepted",
+            "2 ended INVALID_REQUEST",
+            "2 accepted",
+            "2 ended success",
+            "2 accepted",
+            "2 ended success",
+            "2 accepted",
+            "2 ended cancelled",
+            "2 accepted",
+            "2 ended timed_out",
+            "2 accepted",
+            "3 ended success",
+            "3 refused JOB_NOT_FOUND",
+            "2 ended success",
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_a_handle_is_open_no_refusal_fails_it() {
+    let world = World::new();
+    let mut client = Client::welcomed(&world, include_str!("captured/python.jsonl"), |_| ()).await;
+    let job = client.begun("1", json!({ "agent": "puppet" })).await;
+    client.ask("2", "job.subscribe", json!({ "job_id": "job_of_nobody", "history": true }));
+    let subscribed = client.expect("job.subscribed").await;
+    assert_eq!(subscribed["payload"]["request_id"], "2");
+    assert_eq!(
+        client.within(Duration::from_millis(10)).await,
+        None,
+        "before the handle is there its end is lost"
+    );
+    let ended = client.expect("job.error").await;
+    assert_eq!(
+        (&ended["job_id"], &ended["payload"]["code"]),
+        (&json!("job_of_nobody"), &json!("JOB_NOT_FOUND"))
+    );
+    client.ask("3", "session.list_jobs", json!({ "cursor": "forged" }));
+    assert_eq!(client.expect("session.jobs").await["payload"]["jobs"], json!([]));
+    client.ask("4", "job.cancel", json!({ "job_id": "job_of_nobody" }));
+    client.hears_nothing().await;
+    world.puppets.finish(&job, json!(1)).await.unwrap();
+    client.expect("job.result").await;
+    client.ask("5", "session.list_jobs", json!({ "cursor": "forged" }));
+    assert_eq!(client.expect("session.error").await["payload"]["request_id"], "5");
 }

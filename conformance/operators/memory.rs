@@ -298,7 +298,7 @@ const ROWS: &[Row] = &[
         fields: &[
             "wire/dialect/rust2/jobs.rs Jobs.known",
             "wire/dialect/rust2/jobs.rs Waiting.requests",
-            "wire/dialect/typescript.rs Open.jobs",
+            "wire/dialect/open.rs Open.jobs",
         ],
     },
     Row {

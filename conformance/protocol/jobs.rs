@@ -248,6 +248,7 @@ async fn every_kind_of_event_passes_with_its_body_as_it_was_said() {
             json!({ "uri": "file:///x", "content_type": "a/b", "byte_size": 1, "sha256": "0".repeat(64) }),
         ),
         ("progress", json!({ "current": 0.5, "total": 1, "units": "u" })),
+        ("trace_span", json!({ "span_id": "00f067aa0ba902b7", "name": "plan", "attributes": { "k": "v" } })),
         ("x-vendor.kind", json!({ "anything": { "goes": true } })),
     ] {
         let said = json!({ "kind": kind, "body": body });

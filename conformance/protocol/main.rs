@@ -16,6 +16,7 @@ mod idempotency;
 mod jobs;
 mod limits;
 mod listing;
+mod order;
 mod restart;
 mod resume;
 mod shutdown;

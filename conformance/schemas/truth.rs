@@ -130,7 +130,7 @@ async fn requests(peer: &mut Peer, schemas: &Schemas, heard: &mut BTreeSet<Strin
 }
 
 /// A body of each kind that no demo agent sends.
-fn other_bodies() -> [(&'static str, Value); 5] {
+fn other_bodies() -> [(&'static str, Value); 6] {
     [
         ("thought", json!({ "text": "hm" })),
         ("status", json!({ "phase": "reading", "message": null })),
@@ -139,6 +139,7 @@ fn other_bodies() -> [(&'static str, Value); 5] {
             "tool_result",
             json!({ "call_id": "c", "error": { "code": "CANCELLED", "message": "m", "retryable": false } }),
         ),
+        ("trace_span", json!({ "span_id": "s", "name": "n", "end_at": null })),
         ("x-vendor.thing", json!({ "anything": [] })),
     ]
 }

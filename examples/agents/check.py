@@ -34,6 +34,7 @@ KINDS = {  # field: type; a field that ends in "?" may be left out
     "artifact_ref": {"uri": str, "content_type": str, "byte_size?": int, "sha256?": str},
     "progress": {"current": NUMBER, "total?": NUMBER, "units?": str, "message?": str},
     "result_chunk": {"data": str, "encoding": str, "more?": bool},
+    "trace_span": {"span_id": str, "name": str, "parent_span_id?": str, "start_at?": str, "end_at?": str, "attributes?": OBJECT},
 }
 UNPRIVILEGED = 65534  # as root nothing is unreadable: agents then run as nobody
 passed = failed = 0

@@ -256,7 +256,8 @@ fn talk(kind: Option<EventKind>, name: &str, body: &str) -> Option<String> {
                 .trim_end()
                 .into()
         }
-        Some(EventKind::ArtifactRef | EventKind::Delegate | EventKind::Vendor) | None => {
+        Some(EventKind::ArtifactRef | EventKind::Delegate | EventKind::TraceSpan | EventKind::Vendor)
+        | None => {
             format!("[{name}] {body}")
         }
         Some(EventKind::Progress | EventKind::ResultChunk) => return None,

@@ -137,6 +137,11 @@ impl SessionCell {
         }
     }
 
+    /// Whether somebody waits for an answer that could be sent now.
+    pub(super) fn has_replies(&self) -> bool {
+        !self.inner.lock().replies.is_empty()
+    }
+
     /// Queues a message that depends on no batch.
     pub(super) fn say(&self, message: ServerMessage) {
         self.inner.lock().reply(Reply { message, job_id: None, trace_id: None, ticket: Ticket::default() });

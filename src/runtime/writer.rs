@@ -1,4 +1,14 @@
 //! The sending side of a connection: one cursor over the session's stream, for replay and live alike.
+//!
+//! What a client may rely on, in every dialect, and published clients do:
+//! - The first frame is the welcome, or says why there is none.
+//! - Every request that has an answer gets exactly one, in the order of the requests. Clients that match a submit and its
+//!   answer by their order would else take every later answer for another submit's.
+//! - An answer waits for no more of the stream than about one read of the store ([`READ_BYTES`]), however much there is to
+//!   replay: clients give up on a submit after five seconds.
+//! - Nothing about a job comes before the answer that names it, and nothing comes after its end.
+//! - The numbered stream has no gap and no repetition, and a replay repeats the ids of its frames.
+//! - What is told is stored: a message waits for the batch that it depends on.
 
 use std::collections::HashMap;
 use std::future::{Future, pending, poll_fn};
@@ -66,12 +76,14 @@ impl<W: FrameWriter> Outbox<W> {
     }
 
     async fn feed(&mut self, encoded: Encoded) -> Result<(), CloseReason> {
-        for frame in encoded.frames {
+        let Encoded { frames, mut pause } = encoded;
+        for frame in frames {
             self.frame(frame).await?;
-        }
-        if !encoded.pause.is_zero() {
-            self.flush().await?;
-            tokio::time::sleep(encoded.pause).await;
+            let pause = std::mem::take(&mut pause);
+            if !pause.is_zero() {
+                self.flush().await?;
+                tokio::time::sleep(pause).await;
+            }
         }
         Ok(())
     }
@@ -115,11 +127,14 @@ struct Cursor<'a> {
     traces: HashMap<JobId, Option<TraceId>>,
     /// What one numbered message became; kept for its memory.
     frames: Vec<Bytes>,
+    /// Payload bytes of the stream since the last answers.
+    turn_bytes: usize,
 }
 
 /// Sends what there is to send until the connection has to close; returns why.
 pub(super) async fn write<W: FrameWriter>(link: &Link, outbox: &mut Outbox<W>) -> CloseReason {
-    let mut cursor = Cursor { link, sent: link.from, traces: HashMap::new(), frames: Vec::new() };
+    let mut cursor =
+        Cursor { link, sent: link.from, traces: HashMap::new(), frames: Vec::new(), turn_bytes: 0 };
     loop {
         if let Err(reason) = cursor.turn(outbox).await {
             return reason;
@@ -188,15 +203,21 @@ impl Cursor<'_> {
         extents: Vec<Extent>,
     ) -> Result<(), CloseReason> {
         let (from, link) = (self.sent, self.link);
+        self.turn_bytes = 0;
         let mut written = Ok(());
         for extent in extents {
             written = self.extent(outbox, extent).await;
-            if written.is_err() {
+            if written.is_err() || self.yields() {
                 break;
             }
         }
         link.core.meters.delivered(from, self.sent, link.given);
         written
+    }
+
+    /// Whether answers come first now: what is left of the turn is found again behind them.
+    fn yields(&self) -> bool {
+        self.turn_bytes >= READ_BYTES && self.link.session.has_replies()
     }
 
     async fn extent<W: FrameWriter>(
@@ -233,6 +254,9 @@ impl Cursor<'_> {
                 self.sent = seq;
                 pos += 1;
             }
+            if self.yields() {
+                break;
+            }
         }
         Ok(())
     }
@@ -267,6 +291,7 @@ impl Cursor<'_> {
         head: &Head,
         payload: &Bytes,
     ) -> Result<(), CloseReason> {
+        self.turn_bytes += payload.len();
         self.link.dialect.stream(kind, head, payload, &mut self.frames);
         for frame in self.frames.drain(..) {
             outbox.frame(frame).await?;

@@ -12,7 +12,7 @@ use super::time::Timestamp;
 
 /// What [`EventKind::parse`] knows, for schemas.
 pub(super) const KINDS: &str = "^(log|thought|tool_call|tool_result|status|metric|artifact_ref|delegate|progress\
-                                |result_chunk|x-[A-Za-z0-9._-]{1,126})$";
+                                |result_chunk|trace_span|x-[A-Za-z0-9._-]{1,126})$";
 
 /// The payload of `job.event` (§8.1).
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -52,6 +52,8 @@ pub enum EventKind {
     Progress,
     /// `result_chunk`
     ResultChunk,
+    /// `trace_span`: not the specification's, but a published client's.
+    TraceSpan,
     /// `x-…`: a vendor's own kind; its body is any object.
     Vendor,
 }
@@ -70,6 +72,7 @@ impl EventKind {
             "delegate" => EventKind::Delegate,
             "progress" => EventKind::Progress,
             "result_chunk" => EventKind::ResultChunk,
+            "trace_span" => EventKind::TraceSpan,
             vendor if is_vendor(vendor) => EventKind::Vendor,
             _ => return None,
         })
@@ -88,6 +91,7 @@ impl EventKind {
             | EventKind::Metric
             | EventKind::ArtifactRef
             | EventKind::Delegate
+            | EventKind::TraceSpan
             | EventKind::Vendor => None,
         }
     }
@@ -111,6 +115,7 @@ impl EventKind {
             EventKind::Delegate => shape::<Delegate>(body).map(drop),
             EventKind::Progress => shape::<Progress>(body)?.check(),
             EventKind::ResultChunk => shape::<ResultChunk>(body).map(drop),
+            EventKind::TraceSpan => shape::<TraceSpan>(body).map(drop),
             EventKind::Vendor => shape::<serde_json::Map<String, serde_json::Value>>(body).map(drop),
         }
     }
@@ -292,6 +297,27 @@ pub struct ResultChunk {
     pub more: bool,
 }
 
+/// Body of `trace_span`: a piece of work in the sense of §11, for whoever draws traces.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TraceSpan {
+    /// 16 hex digits, by convention.
+    pub span_id: String,
+    /// What was done.
+    pub name: String,
+    /// The span that it is part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_span_id: Option<String>,
+    /// When it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_at: Option<String>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_at: Option<String>,
+    /// Labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -308,6 +334,10 @@ mod tests {
             ("progress", r#"{"current":0}"#),
             ("tool_result", r#"{"call_id":"c","result":{"ok":true}}"#),
             ("metric", r#"{"name":"cost.x","value":0.1000}"#),
+            (
+                "trace_span",
+                r#"{"span_id":"00f067aa0ba902b7","name":"plan","start_at":"2026-01-01T00:00:00Z"}"#,
+            ),
             ("x-vendor.thing", r#"{"a":1}"#),
         ] {
             assert_eq!(check(kind, body), Ok(()), "{kind}");
@@ -322,6 +352,7 @@ mod tests {
                 r#"{"call_id":"c","result":1,"error":{"code":"CANCELLED","message":"m","retryable":false}}"#,
                 "both",
             ),
+            ("trace_span", r#"{"name":"plan"}"#, "span_id"),
             ("x-vendor", "[]", "body"),
             ("log", r#"["info","a list is no object"]"#, "body"),
             ("x-", "{}", "no kind"),

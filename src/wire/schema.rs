@@ -87,6 +87,7 @@ fn events() -> Vec<SchemaFile> {
         file("delegate", read::<event::Delegate>()),
         file("progress", read::<event::Progress>()),
         file("result_chunk", read::<event::ResultChunk>()),
+        file("trace_span", read::<event::TraceSpan>()),
     ]
 }
 

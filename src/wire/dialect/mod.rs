@@ -8,6 +8,7 @@
 mod first;
 mod go;
 mod java;
+mod open;
 mod python;
 mod refusal;
 mod ruby;
@@ -35,7 +36,7 @@ use super::message::{Request, ServerMessage, StreamKind};
 pub struct Encoded {
     /// The frames, in order; none where the client is better off without an answer.
     pub frames: Vec<Bytes>,
-    /// How long the writer has to wait before it sends anything else.
+    /// How long the writer has to wait after the first frame before it sends anything else.
     pub pause: Duration,
 }
 
@@ -92,7 +93,7 @@ struct Row {
 const ROWS: &[Row] = &[
     Row { name: "rust2", wrote: rust2::wrote, open: |_| Arc::<rust2::Rust2>::default() },
     Row { name: "ruby", wrote: ruby::wrote, open: |first| Arc::new(ruby::Ruby::of(first)) },
-    Row { name: "python", wrote: python::wrote, open: |_| Arc::new(python::Python) },
+    Row { name: "python", wrote: python::wrote, open: |_| Arc::<python::Python>::default() },
     Row { name: "java", wrote: java::wrote, open: |_| Arc::new(java::Java) },
     Row { name: "go", wrote: go::wrote, open: |_| Arc::new(go::Go) },
     Row { name: "typescript", wrote: typescript::wrote, open: |_| Arc::<typescript::TypeScript>::default() },

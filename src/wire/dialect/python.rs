@@ -3,6 +3,8 @@
 //! Why each deviation is needed:
 //! - a refused submit: a `session.error` fails every open handle of that client, a `job.error` for a job it does
 //!   not know is ignored. An acceptance of a fresh job and then that job's end leaves its other jobs alone.
+//! - a refused subscription or listing: a `session.error` would fail every open handle. While none is open it is told
+//!   so; else the subscription is acknowledged and its job fails, and the listing ends.
 //! - a refused cancel: nobody waits for its answer, and a `session.error` would fail every open handle.
 //! - a cancelled or timed-out job: its model of `job.error` admits the final status `error` only and its reader
 //!   dies of any other; its own runtime tells these ends in `job.result`.
@@ -11,20 +13,28 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
+use super::super::decode::{self, Undecodable};
 use super::super::encode::{self, json};
 use super::super::envelope::Head;
 use super::super::job::{Accepted, JobError, JobResult, JobStatus};
 use super::super::lease::Lease;
-use super::super::message::{Refused, RequestKind, ServerMessage, StreamKind};
+use super::super::limits::Limits;
+use super::super::message::{Refused, Request, RequestKind, ServerMessage, StreamKind};
 use super::first::{First, is_ulid};
+use super::open::Open;
+use super::refusal::{self, NothingToSee, Refusal};
 use super::{Dialect, Encoded, unheard_of};
 
 /// Measured need: 1 ms was always enough, 0 lost events in three runs of five.
 const PAUSE_AFTER_SUBSCRIBED: Duration = Duration::from_millis(20);
 
-/// Writes for the Python client.
-pub(super) struct Python;
+/// Serves one connection of the Python client.
+#[derive(Default)]
+pub(super) struct Python {
+    open: Mutex<Open>,
+}
 
 /// Whether this hello is the Python client's: its id is a bare ULID and it lists no agents, but lists them.
 pub(super) fn wrote(first: &First) -> bool {
@@ -39,21 +49,17 @@ impl Dialect for Python {
         "python"
     }
 
+    fn read(&self, frame: &[u8], limits: &Limits) -> Result<Option<Request>, Box<Undecodable>> {
+        let read = decode::client_frame(frame, limits);
+        self.open.lock().read(&read);
+        read.map(Some)
+    }
+
     fn message(&self, head: &Head, message: &ServerMessage) -> Encoded {
+        let mut open = self.open.lock();
+        open.says(message);
         match message {
-            ServerMessage::Refused(refused) => match refused.kind {
-                RequestKind::Submit => refused_submit(head, refused),
-                RequestKind::Cancel | RequestKind::Unsubscribe | RequestKind::Ack | RequestKind::Pong => {
-                    Encoded::default()
-                }
-                RequestKind::Hello
-                | RequestKind::Resume
-                | RequestKind::Ping
-                | RequestKind::ListJobs
-                | RequestKind::Close
-                | RequestKind::Subscribe
-                | RequestKind::Unknown => encode::server_frame(head, message).into(),
-            },
+            ServerMessage::Refused(refused) => refused_request(head, refused, &open),
             ServerMessage::Subscribed(_) => {
                 Encoded { frames: vec![encode::server_frame(head, message)], pause: PAUSE_AFTER_SUBSCRIBED }
             }
@@ -72,11 +78,42 @@ impl Dialect for Python {
     }
 
     fn stream(&self, kind: StreamKind, head: &Head, payload: &Bytes, frames: &mut Vec<Bytes>) {
+        self.open.lock().streams(kind, head.job_id);
         frames.push(match kind {
             StreamKind::Event | StreamKind::Result => encode::stream_frame(kind, head, payload),
             StreamKind::Error => ended_otherwise(head, payload),
         });
     }
+}
+
+fn refused_request(head: &Head, refused: &Refused, open: &Open) -> Encoded {
+    let told = || encode::server_frame(head, &ServerMessage::Refused(refused.clone())).into();
+    match refused.kind {
+        RequestKind::Submit => refused_submit(head, refused),
+        RequestKind::Cancel | RequestKind::Unsubscribe | RequestKind::Ack | RequestKind::Pong => {
+            Encoded::default()
+        }
+        RequestKind::Subscribe if !open.is_empty() && refusal::not_held(refused).is_some() => {
+            watched_in_vain(head, refused)
+        }
+        RequestKind::ListJobs if !open.is_empty() => refusal::no_more(head, refused),
+        RequestKind::Subscribe
+        | RequestKind::Hello
+        | RequestKind::Resume
+        | RequestKind::Ping
+        | RequestKind::ListJobs
+        | RequestKind::Close
+        | RequestKind::Unknown => told(),
+    }
+}
+
+/// A subscription to a job that fails at once.
+fn watched_in_vain(head: &Head, refused: &Refused) -> Encoded {
+    let names = refusal::names(refused);
+    let error = Refusal::new(&refused.error, names.job_id, refused.request_id.as_deref(), refused.at);
+    let subscribed = encode::foreign_frame("job.subscribed", head, names, &NothingToSee::new(refused));
+    let error = encode::foreign_frame("job.error", head, names, &error);
+    Encoded { frames: vec![subscribed, error], pause: PAUSE_AFTER_SUBSCRIBED }
 }
 
 /// An acceptance and an end for a job that never was.
@@ -154,7 +191,7 @@ mod tests {
             trace_id: None,
             at: Timestamp::from_micros(0),
         });
-        Python.message(&head(), &message)
+        Python::default().message(&head(), &message)
     }
 
     fn values(encoded: &Encoded) -> Vec<serde_json::Value> {
@@ -191,7 +228,7 @@ mod tests {
             let error = JobError::new(job_id, status, ErrorBody::new(code, "m"), Timestamp::from_micros(0));
             let head = Head { job_id: Some(job_id), event_seq: Some(3), ..head() };
             let mut frames = Vec::new();
-            Python.stream(StreamKind::Error, &head, &json(&error).into(), &mut frames);
+            Python::default().stream(StreamKind::Error, &head, &json(&error).into(), &mut frames);
             let value: serde_json::Value = serde_json::from_slice(&frames[0]).unwrap();
             assert_eq!(value["type"], kind);
             assert_eq!(value["event_seq"], 3);

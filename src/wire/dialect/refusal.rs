@@ -1,11 +1,16 @@
-//! A refused request told as a `job.error`, for clients that take it so.
+//! Refused requests told otherwise than by a `session.error`, for clients that cannot take one.
 
 use serde::Serialize;
 
+use super::super::encode::{self, Theirs};
+use super::super::envelope::Head;
 use super::super::error::{ErrorBody, ErrorCode};
 use super::super::job::JobStatus;
-use super::super::message::{Refused, RequestKind};
+use super::super::lease::Lease;
+use super::super::message::{Refused, RequestKind, ServerMessage};
+use super::super::session::Jobs;
 use super::super::time::Timestamp;
+use super::Encoded;
 
 /// The payload of a `job.error` that ends no job of ours.
 #[derive(Serialize)]
@@ -39,4 +44,42 @@ impl<'a> Refusal<'a> {
 pub(super) fn not_held(refused: &Refused) -> Option<&str> {
     let foreign = matches!(refused.error.code, ErrorCode::JobNotFound | ErrorCode::PermissionDenied);
     refused.job_id.as_deref().filter(|_| refused.kind == RequestKind::Subscribe && foreign)
+}
+
+/// The job of a refused request in the head, as the client named it.
+pub(super) fn names(refused: &Refused) -> Theirs<'_> {
+    Theirs { id: None, job_id: refused.job_id.as_deref() }
+}
+
+/// A listing that ends here.
+pub(super) fn no_more(head: &Head, refused: &Refused) -> Encoded {
+    let request_id = refused.request_id.clone().unwrap_or_default();
+    let jobs = Jobs { reply_to: request_id.clone(), request_id, jobs: Vec::new(), next_cursor: None };
+    encode::server_frame(head, &ServerMessage::Jobs(jobs)).into()
+}
+
+/// The acknowledgement of a subscription that there is nothing to follow for.
+#[derive(Serialize)]
+pub(super) struct NothingToSee<'a> {
+    job_id: &'a str,
+    request_id: Option<&'a str>,
+    current_status: JobStatus,
+    agent: &'a str,
+    lease: Lease,
+    subscribed_from: u64,
+    replayed: bool,
+}
+
+impl<'a> NothingToSee<'a> {
+    pub(super) fn new(refused: &'a Refused) -> Self {
+        NothingToSee {
+            job_id: refused.job_id.as_deref().unwrap_or_default(),
+            request_id: refused.request_id.as_deref(),
+            current_status: JobStatus::Error,
+            agent: "unknown",
+            lease: Lease::default(),
+            subscribed_from: 0,
+            replayed: false,
+        }
+    }
 }

@@ -284,3 +284,23 @@ fn object<T: Serialize>(payload: &T) -> Map<String, Value> {
         Ok(_) | Err(_) => Map::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delegation_has_the_field_of_its_child_and_no_lease_that_is_no_record() {
+        let written = |body: Value| {
+            let event = serde_json::json!({ "kind": "delegate", "ts": "2026-11-20T00:00:00Z", "body": body });
+            let payload = Bytes::from(event.to_string());
+            serde_json::from_slice::<Value>(&delegate(&payload)).unwrap()["body"].take()
+        };
+        let bare = serde_json::json!({ "delegate_id": "d", "agent": "echo", "lease": { "fs.read": ["/x"] } });
+        let told = serde_json::json!({ "delegate_id": "d", "agent": "echo", "child_job_id": null });
+        assert_eq!(written(bare), told);
+        let whole =
+            serde_json::json!({ "agent": "echo", "child_job_id": "job_1", "lease": { "id": "lse_1" } });
+        assert_eq!(written(whole.clone()), whole);
+    }
+}

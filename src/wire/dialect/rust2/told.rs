@@ -82,6 +82,7 @@ fn event(payload: &[u8]) -> Option<Told> {
             | EventKind::Status
             | EventKind::ArtifactRef
             | EventKind::Delegate
+            | EventKind::TraceSpan
             | EventKind::Vendor,
         )
         | None => None,

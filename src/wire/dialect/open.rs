@@ -1,0 +1,97 @@
+//! What is open on a connection: what a `session.error` would reject, for clients that reject everything on one.
+
+use std::collections::BTreeMap;
+
+use super::super::decode::Undecodable;
+use super::super::id::JobId;
+use super::super::message::{ClientMessage, Request, RequestKind, ServerMessage, StreamKind};
+
+/// How a client came to a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Held {
+    Submitted,
+    Watched,
+}
+
+/// Requests and jobs that a client waits for.
+#[derive(Debug, Default)]
+pub(super) struct Open {
+    requests: u64,
+    /// As many as a session may follow.
+    jobs: BTreeMap<JobId, Held>,
+}
+
+impl Open {
+    /// Whether nobody waits for anything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.requests == 0 && self.jobs.is_empty()
+    }
+
+    /// A frame came from the client.
+    pub(super) fn read(&mut self, read: &Result<Request, Box<Undecodable>>) {
+        let kind = read.as_ref().map_or_else(|bad| bad.kind, |request| request.message.kind());
+        self.requests += u64::from(is_awaited(kind));
+        if let Ok(Request { message: ClientMessage::Unsubscribe(unsubscribe), .. }) = read
+            && let Some(job) = unsubscribe.job_id.as_ref().and_then(|text| text.parse::<JobId>().ok())
+            && self.jobs.get(&job) == Some(&Held::Watched)
+        {
+            self.jobs.remove(&job);
+        }
+    }
+
+    /// A message goes to the client. What it answers is not open any more.
+    pub(super) fn says(&mut self, message: &ServerMessage) {
+        match message {
+            ServerMessage::Refused(refused) if is_awaited(refused.kind) => self.answered(),
+            ServerMessage::Accepted(accepted) => {
+                self.answered();
+                self.jobs.insert(accepted.job_id, Held::Submitted);
+            }
+            ServerMessage::Subscribed(subscribed) => {
+                self.answered();
+                self.jobs.entry(subscribed.job_id).or_insert(Held::Watched);
+            }
+            ServerMessage::Jobs(_) => self.answered(),
+            ServerMessage::Refused(_)
+            | ServerMessage::Welcome(_)
+            | ServerMessage::Error(_)
+            | ServerMessage::Ping(_)
+            | ServerMessage::Pong(_)
+            | ServerMessage::Closed(_)
+            | ServerMessage::Cancelled(_)
+            | ServerMessage::Event(_)
+            | ServerMessage::Result(_)
+            | ServerMessage::JobError(_) => {}
+        }
+    }
+
+    /// A numbered message about a job goes to the client.
+    pub(super) fn streams(&mut self, kind: StreamKind, job: Option<JobId>) {
+        match kind {
+            StreamKind::Event => {}
+            StreamKind::Result | StreamKind::Error => {
+                job.map(|job| self.jobs.remove(&job));
+            }
+        }
+    }
+
+    fn answered(&mut self) {
+        self.requests = self.requests.saturating_sub(1);
+    }
+}
+
+/// Whether somebody waits for the answer.
+fn is_awaited(kind: RequestKind) -> bool {
+    match kind {
+        RequestKind::Submit | RequestKind::ListJobs | RequestKind::Subscribe => true,
+        RequestKind::Hello
+        | RequestKind::Resume
+        | RequestKind::Ping
+        | RequestKind::Pong
+        | RequestKind::Ack
+        | RequestKind::Close
+        | RequestKind::Cancel
+        | RequestKind::Unsubscribe
+        | RequestKind::Unknown => false,
+    }
+}
