@@ -58,13 +58,13 @@ async fn what_was_captured_gets_what_the_client_can_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_result_is_called_output_and_inline_results_are_not_doubled() {
+async fn a_result_is_called_output_and_a_small_one_result_too() {
     let world = World::new();
     let mut client = Client::welcomed(&world, CAPTURED, |_| ()).await;
     client.begun("1", json!({ "agent": "echo", "input": { "n": 1.50 } })).await;
     let ended = client.expect("job.result").await;
     assert_eq!(ended["payload"]["output"], json!({ "n": 1.50 }));
-    assert_eq!(ended["payload"].get("result"), None);
+    assert_eq!(ended["payload"]["result"], ended["payload"]["output"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,7 @@
 //! The java client.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::fixture::{Client, World, hello_in};
@@ -82,6 +84,7 @@ async fn a_subscription_to_nothing_ends_by_an_error_of_that_job_and_one_to_an_ow
     let world = World::new();
     let mut client = Client::welcomed(&world, CAPTURED, |_| ()).await;
     client.ask("1", "job.subscribe", json!({ "job_id": "job_of_nobody" }));
+    assert_eq!(client.within(Duration::from_millis(9)).await, None, "nobody listens to it yet");
     let refused = client.expect("job.error").await;
     assert_eq!(
         (&refused["job_id"], &refused["payload"]["code"]),

@@ -305,6 +305,8 @@ impl World {
             Some(from) => usize::try_from(from).unwrap().min(last),
             None => followed.unwrap_or(last),
         };
+        // Of what is over, at least the end.
+        let pos = if job.ended { pos.min(last - 1) } else { pos };
         assert_eq!(answer["payload"]["subscribed_from"], pos, "{answer}");
         let submitter = model.attached.get(&j).is_some_and(|attached| attached.submitter);
         model.attached.insert(j, Attached { pos, submitter, done: false });

@@ -303,6 +303,7 @@ async fn bytes_per_principal() {
     alice.submit(json!({ "agent": "echo" })).await;
     for job in [his, another] {
         bob.ask("job.subscribe", json!({ "job_id": job }), "job.subscribed").await;
+        bob.end_of(&job).await;
     }
 }
 
@@ -320,6 +321,7 @@ async fn a_full_store_is_relieved_by_whoever_filled_it() {
     capped(&mut bob, "job.submit", puppet(), "store_bytes").await;
     pass(1_000).await;
     bob.ask("job.subscribe", json!({ "job_id": his }), "job.subscribed").await;
+    bob.end_of(&his).await;
     let again = bob.submit(json!({ "agent": "echo" })).await;
     bob.end_of(&again).await;
 }
@@ -408,6 +410,8 @@ async fn finished_age_sec() {
     alice.send("session.ack", json!({ "last_processed_seq": 1 }));
     pass(4_000).await;
     alice.ask("job.subscribe", json!({ "job_id": job }), "job.subscribed").await;
+    alice.end_of(&job).await;
+    alice.send("session.ack", json!({ "last_processed_seq": 2 }));
     pass(2_000).await;
     alice.ask_in_vain("job.subscribe", json!({ "job_id": job }), "JOB_NOT_FOUND").await;
 }

@@ -351,7 +351,7 @@ async fn subscribe_job(
     let cell = found?;
     let mut inner = session.lock();
     room_for_attachment(core, &inner.proto.stream, cell.id())?;
-    let (first, last) = cell.tail(|tail| (tail.first(), tail.last()));
+    let (first, last, ended) = cell.tail(|tail| (tail.first(), tail.last(), tail.ended()));
     let followed = inner.proto.stream.attachment(cell.id()).filter(|attachment| !attachment.done);
     let from = match (history.unwrap_or(false), from_event_seq.unwrap_or(0)) {
         // Who follows the job already goes on where it is; who does not begins after what has passed.
@@ -361,6 +361,8 @@ async fn subscribe_job(
         // Nor does who follows it pass over what it was not sent yet.
         (true, from) => from.min(followed.map_or(last, |attachment| attachment.pos)),
     };
+    // Of a job that is over, at least its end is sent: nobody is left to wait for it.
+    let from = if ended { from.min(last - 1) } else { from };
     // Before the batch whose ticket it goes with: a status must not be told before it is stored.
     let current_status = cell.status();
     let ops = session.attach(&mut inner, &cell, from, false);

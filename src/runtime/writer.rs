@@ -76,14 +76,20 @@ impl<W: FrameWriter> Outbox<W> {
     }
 
     async fn feed(&mut self, encoded: Encoded) -> Result<(), CloseReason> {
-        let Encoded { frames, mut pause } = encoded;
+        let Encoded { before, frames, mut pause } = encoded;
+        self.rest(before).await?;
         for frame in frames {
             self.frame(frame).await?;
-            let pause = std::mem::take(&mut pause);
-            if !pause.is_zero() {
-                self.flush().await?;
-                tokio::time::sleep(pause).await;
-            }
+            self.rest(std::mem::take(&mut pause)).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets the peer have what was written, and a moment with it.
+    async fn rest(&mut self, pause: Duration) -> Result<(), CloseReason> {
+        if !pause.is_zero() {
+            self.flush().await?;
+            tokio::time::sleep(pause).await;
         }
         Ok(())
     }

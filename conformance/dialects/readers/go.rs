@@ -95,7 +95,6 @@ impl Reader for Go {
                 Told::About { job: text(&frame["job_id"]) }
             }
             "job.result" => {
-                must(payload.get("result").is_none(), "a result is called output")?;
                 must(
                     payload.get("output").is_some() != payload.get("result_id").is_some(),
                     "output or result_id",

@@ -34,6 +34,8 @@ use super::message::{Request, ServerMessage, StreamKind};
 /// What one message becomes on the wire.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Encoded {
+    /// How long the writer has to wait before the first frame.
+    pub before: Duration,
     /// The frames, in order; none where the client is better off without an answer.
     pub frames: Vec<Bytes>,
     /// How long the writer has to wait after the first frame before it sends anything else.
@@ -42,7 +44,7 @@ pub struct Encoded {
 
 impl From<Bytes> for Encoded {
     fn from(frame: Bytes) -> Self {
-        Encoded { frames: vec![frame], pause: Duration::ZERO }
+        Encoded { frames: vec![frame], ..Encoded::default() }
     }
 }
 

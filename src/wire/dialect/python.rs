@@ -60,9 +60,11 @@ impl Dialect for Python {
         open.says(message);
         match message {
             ServerMessage::Refused(refused) => refused_request(head, refused, &open),
-            ServerMessage::Subscribed(_) => {
-                Encoded { frames: vec![encode::server_frame(head, message)], pause: PAUSE_AFTER_SUBSCRIBED }
-            }
+            ServerMessage::Subscribed(_) => Encoded {
+                frames: vec![encode::server_frame(head, message)],
+                pause: PAUSE_AFTER_SUBSCRIBED,
+                ..Encoded::default()
+            },
             ServerMessage::Welcome(_)
             | ServerMessage::Error(_)
             | ServerMessage::Ping(_)
@@ -113,7 +115,7 @@ fn watched_in_vain(head: &Head, refused: &Refused) -> Encoded {
     let error = Refusal::new(&refused.error, names.job_id, refused.request_id.as_deref(), refused.at);
     let subscribed = encode::foreign_frame("job.subscribed", head, names, &NothingToSee::new(refused));
     let error = encode::foreign_frame("job.error", head, names, &error);
-    Encoded { frames: vec![subscribed, error], pause: PAUSE_AFTER_SUBSCRIBED }
+    Encoded { frames: vec![subscribed, error], pause: PAUSE_AFTER_SUBSCRIBED, ..Encoded::default() }
 }
 
 /// An acceptance and an end for a job that never was.
@@ -141,7 +143,7 @@ fn refused_submit(head: &Head, refused: &Refused) -> Encoded {
             encode::server_frame(&head, &ServerMessage::Accepted(accepted)),
             encode::server_frame(&head, &ServerMessage::JobError(error)),
         ],
-        pause: Duration::ZERO,
+        ..Encoded::default()
     }
 }
 

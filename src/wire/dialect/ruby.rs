@@ -48,7 +48,7 @@ pub(super) fn wrote(first: &First) -> bool {
 impl Ruby {
     /// For the client of this hello: the gem 1.0.0 is known by its encodings.
     pub(super) fn of(first: &First) -> Self {
-        Ruby { first_release: first.capability("encodings").is_some_and(|encodings| encodings == OF_CHUNKS) }
+        Ruby { first_release: first.capability("encodings").is_some_and(|all| !all.contains(&"json")) }
     }
 }
 
