@@ -11,7 +11,7 @@ use tokio::time::timeout;
 /// The bound of every wait.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Every feature that the daemon offers.
+/// Every feature of the specification that the daemon offers.
 pub const FEATURES: &[&str] = &[
     "heartbeat",
     "ack",

@@ -120,7 +120,8 @@ impl<R: Reader> Replay<R> {
         let told = connection.reader.read(frame);
         let told = told
             .unwrap_or_else(|wrong| panic!("on {on} the client cannot live with this ({wrong}): {frame}"));
-        if let Some(seq) = frame.get("event_seq").and_then(Value::as_u64) {
+        let numbered = frame.get("event_seq").filter(|_| connection.reader.counts());
+        if let Some(seq) = numbered.and_then(Value::as_u64) {
             assert_eq!(seq, connection.newest + 1, "a gap or a repetition: {frame}");
             connection.newest = seq;
         }
@@ -130,6 +131,7 @@ impl<R: Reader> Replay<R> {
                 connection.session = text(&frame["session_id"]);
                 self.token = text(&payload["resume_token"]);
             }
+            "session.accepted" => connection.session = text(&frame["session_id"]),
             "session.jobs" => self.cursor = text(&payload["next_cursor"]),
             "job.subscribed" => drop(connection.known.insert(text(&payload["job_id"]))),
             "session.ping" => {

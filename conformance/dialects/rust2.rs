@@ -3,99 +3,54 @@
 
 use std::time::Duration;
 
+use arcpd::wire::limits::Limits;
 use serde_json::{Value, json};
 
 use crate::fixture::{Client, World};
+use crate::readers::rust2::{Rust2, legible};
+use crate::replay::replay;
 
-/// Types of messages that its parser knows.
-const WORDS: &str = "session.open session.challenge session.authenticate session.accepted session.unauthenticated \
-    session.rejected session.refresh session.evicted session.close session.ping session.pong session.ack \
-    session.list_jobs session.jobs ping pong ack nack cancel cancel.accepted cancel.refused interrupt resume \
-    backpressure tool.invoke tool.result tool.error job.accepted job.started job.progress job.heartbeat job.completed \
-    job.failed job.cancelled job.result_chunk stream.open stream.chunk stream.close stream.error permission.request \
-    permission.grant permission.deny lease.granted lease.extended lease.revoked lease.refresh subscribe \
-    subscribe.accepted subscribe.event unsubscribe subscribe.closed job.subscribe job.subscribed job.unsubscribe \
-    artifact.put artifact.fetch artifact.ref artifact.release event.emit log metric trace.span";
+const CAPTURED: &str = include_str!("captured/rust2.jsonl");
 
-/// Codes that it knows.
-const CODES: &str = "OK CANCELLED UNKNOWN INVALID_ARGUMENT DEADLINE_EXCEEDED NOT_FOUND ALREADY_EXISTS \
-    PERMISSION_DENIED RESOURCE_EXHAUSTED FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED INTERNAL UNAVAILABLE \
-    DATA_LOSS UNAUTHENTICATED HEARTBEAT_LOST LEASE_EXPIRED LEASE_REVOKED BACKPRESSURE_OVERFLOW BUDGET_EXHAUSTED \
-    LEASE_SUBSET_VIOLATION AGENT_VERSION_NOT_AVAILABLE";
-
-/// The fields that the payload of a word has to have, with a sign of their type: text, number, id, flag, any.
-fn required(word: &str) -> &'static [(&'static str, char)] {
-    match word {
-        "session.accepted" => &[("session_id", 't'), ("runtime", 'o'), ("capabilities", 'o')],
-        "session.rejected" => &[("code", 't'), ("message", 't')],
-        "session.evicted" => &[("code", 't'), ("reason", 't')],
-        "session.pong" => &[("ping_nonce", 't'), ("received_at", 't')],
-        "session.jobs" => &[("request_id", 't'), ("jobs", 'l'), ("next_cursor", '?')],
-        "nack" => &[("code", 't'), ("message", 't')],
-        "cancel.refused" => &[("target_id", 't'), ("reason", 't')],
-        "job.accepted" => &[("job_id", 't')],
-        "job.failed" => &[("code", 't'), ("message", 't')],
-        "job.result_chunk" => {
-            &[("result_id", 't'), ("chunk_seq", 'n'), ("data", 't'), ("encoding", 't'), ("more", 'b')]
-        }
-        "job.subscribed" => {
-            &[("job_id", 't'), ("current_status", 't'), ("agent", 't'), ("subscribed_from", 'n')]
-        }
-        "subscribe.accepted" => &[("subscription_id", 't')],
-        "subscribe.event" => &[("event", 'o')],
-        "subscribe.closed" => &[("subscription_id", 't'), ("code", 't'), ("reason", 't')],
-        "event.emit" => &[("name", 't')],
-        "log" => &[("level", 't'), ("message", 't')],
-        "metric" => &[("name", 't'), ("value", 'n'), ("unit", 't')],
-        _ => &[],
-    }
-}
-
-/// Fails unless its parser would take this frame.
-fn legible(frame: &Value) {
-    let word = frame["type"].as_str().unwrap();
-    assert!(WORDS.split_whitespace().any(|known| known == word), "{frame}");
-    assert_eq!(frame["arcp"], "1.1");
-    let at = frame["timestamp"].as_str().unwrap_or_else(|| panic!("no timestamp: {frame}"));
-    assert!(at.len() > 19 && at.ends_with('Z'), "{frame}");
-    assert!(frame["id"].as_str().unwrap().starts_with("msg_"), "{frame}");
-    for (field, prefix) in
-        [("session_id", "sess_"), ("job_id", "job_"), ("subscription_id", "sub_"), ("correlation_id", "msg_")]
-    {
-        if let Some(id) = frame.get(field) {
-            assert!(
-                id.as_str().is_some_and(|id| id.len() > prefix.len() && id.starts_with(prefix)),
-                "{frame}"
-            );
-        }
-    }
-    assert!(frame.get("trace_id").is_none_or(|trace| trace.as_str().is_some_and(|text| !text.is_empty())));
-    assert!(frame.get("event_seq").is_none_or(Value::is_u64), "{frame}");
-    let payload = frame["payload"].as_object().unwrap_or_else(|| panic!("no payload: {frame}"));
-    for (field, sort) in required(word) {
-        let value = payload.get(*field).unwrap_or_else(|| panic!("no {field}: {frame}"));
-        let right = match sort {
-            't' => value.is_string(),
-            'n' => value.is_number(),
-            'b' => value.is_boolean(),
-            'o' => value.is_object(),
-            'l' => value.is_array(),
-            _ => value.is_null() || value.is_string(),
-        };
-        assert!(right, "{field}: {frame}");
-    }
-    if let Some(code) = payload.get("code") {
-        assert!(CODES.split_whitespace().any(|known| code == known), "{frame}");
-    }
-    if word == "log" {
-        let levels = ["trace", "debug", "info", "warn", "error", "critical"];
-        assert!(levels.iter().any(|level| payload["level"] == *level), "{frame}");
-    }
-    if word == "subscribe.event" {
-        assert!(frame["subscription_id"].is_string(), "{frame}");
-        assert_ne!(payload["event"]["type"], "subscribe.event", "an echo: {frame}");
-        legible(&payload["event"]);
-    }
+#[tokio::test(start_paused = true)]
+async fn what_was_captured_gets_what_the_client_can_read() {
+    let told = replay(CAPTURED, Rust2::default).await;
+    assert_eq!(
+        told,
+        [
+            "1 refused UNAUTHENTICATED",
+            "2 refused UNAUTHENTICATED",
+            "3 accepted",
+            "3 ended job.completed",
+            "4 refused NOT_FOUND",
+            "5 refused AGENT_VERSION_NOT_AVAILABLE",
+            "6 accepted",
+            "6 ended PERMISSION_DENIED",
+            "7 accepted",
+            "7 ended job.completed",
+            "8 accepted",
+            "8 ended job.cancelled",
+            "9 accepted",
+            "9 ended job.cancelled",
+            "10 refused cancel",
+            "13 accepted",
+            "14 accepted",
+            "14 ended job.completed",
+            "14 accepted",
+            "14 ended job.completed",
+            "15 accepted",
+            "15 ended job.completed",
+            "15 refused FAILED_PRECONDITION",
+            "16 accepted",
+            "18 accepted",
+            "18 ended job.completed",
+            "19 refused UNIMPLEMENTED",
+            "19 refused UNIMPLEMENTED",
+            "13 ended job.completed",
+            "16 ended job.completed",
+            "17 ended job.completed"
+        ]
+    );
 }
 
 /// The crate's half: numbers its requests as it does, and takes nothing that it would die of.
@@ -180,7 +135,7 @@ impl Crate {
 
     async fn frame(&mut self) -> Value {
         let frame = self.client.frame().await;
-        legible(&frame);
+        legible(&frame).unwrap_or_else(|wrong| panic!("the crate dies of this ({wrong}): {frame}"));
         if frame["type"] != "session.rejected" && !self.session.is_empty() {
             assert_eq!(frame["session_id"], self.session, "{frame}");
         }
@@ -205,6 +160,25 @@ impl Crate {
         let accepted = self.answer(request, "job.accepted").await;
         self.answer(request, "job.started").await;
         accepted["job_id"].as_str().unwrap().into()
+    }
+
+    /// `subscribe` as the crate sends it; returns the subscription.
+    async fn subscribe(&mut self, filter: Value) -> String {
+        let request = self.ask("subscribe", json!({ "filter": filter }));
+        let accepted = self.takes("subscribe.accepted").await;
+        let id = accepted["payload"]["subscription_id"].as_str().unwrap().to_owned();
+        assert_eq!(
+            (&accepted["correlation_id"], &accepted["subscription_id"]),
+            (&json!(request), &json!(id))
+        );
+        id
+    }
+
+    /// The next frame, which has to tell this subscription of something.
+    async fn told(&mut self, subscription: &str) -> Value {
+        let event = self.takes("subscribe.event").await;
+        assert_eq!(event["subscription_id"], subscription, "{event}");
+        event["payload"]["event"].clone()
     }
 
     /// Everything asked before is done, and nothing else came of it.
@@ -386,6 +360,19 @@ async fn whatever_an_agent_says_has_a_word() {
     ] {
         world.puppets.say(&job, "job.event", json!({ "kind": kind, "body": body })).await.unwrap();
         assert_eq!(alice.answer(&request, word).await, payload, "{kind}");
+    }
+    // A span is one where it has everything that the crate wants of it.
+    let beside = json!({ "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736" });
+    let traced = alice.ask_with("tool.invoke", json!({ "tool": "puppet", "arguments": 1 }), &beside);
+    let span_job = alice.begun(&traced).await;
+    let mut span =
+        json!({ "span_id": "00f067aa0ba902b7", "name": "plan", "start_at": "2026-11-20T07:34:37Z" });
+    for word in ["event.emit", "trace.span"] {
+        let body = json!({ "kind": "trace_span", "body": span });
+        world.puppets.say(&span_job, "job.event", body).await.unwrap();
+        let told = alice.answer(&traced, word).await;
+        assert_eq!(if word == "trace.span" { &told["name"] } else { &told["data"]["name"] }, "plan");
+        span["end_at"] = json!("2026-11-20T07:34:38Z");
     }
     // What its parser cannot hold is left out rather than sent.
     let line = r#"{"type":"job.event","payload":{"kind":"thought","body":{"text":"t","n":1e999}}}"#;
@@ -708,4 +695,139 @@ async fn a_close_ends_the_connection_without_a_word_and_leaves_the_jobs() {
     let request = later.ask("session.list_jobs", json!({}));
     let jobs = later.answer(&request, "session.jobs").await;
     assert_eq!((&jobs["jobs"][0]["job_id"], &jobs["jobs"][0]["status"]), (&json!(job), &json!("running")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscription_sees_the_jobs_of_its_principal_whoever_began_them() {
+    let world = World::new();
+    let mut watching = Crate::open(&world, "tok-a").await;
+    let mut alice = Crate::open(&world, "tok-a").await;
+    let mut bob = Crate::open(&world, "tok-b").await;
+    let (_, running) = alice.invoke("puppet", json!({})).await;
+    world.puppets.log(&running, "before").await.unwrap();
+    alice.takes("log").await;
+    let all = watching.subscribe(json!({})).await;
+    let (_, foreign) = bob.invoke("puppet", json!({})).await;
+    // One that lives is told of from now on, a later one from its beginning.
+    world.puppets.log(&running, "after").await.unwrap();
+    let told = watching.told(&all).await;
+    assert_eq!((&told["type"], &told["payload"]["message"]), (&json!("log"), &json!("after")));
+    assert_eq!(told["job_id"], json!(running));
+    alice.takes("log").await;
+    let (_, later) = alice.invoke("puppet", json!({})).await;
+    world.puppets.log(&foreign, "bob's").await.unwrap();
+    world.puppets.finish(&foreign, json!(1)).await.unwrap();
+    for word in ["job.accepted", "job.started"] {
+        let told = watching.told(&all).await;
+        assert_eq!((&told["type"], &told["job_id"]), (&json!(word), &json!(later)));
+        assert!(told.get("correlation_id").is_none() && told.get("session_id").is_none(), "{told}");
+    }
+    world.puppets.finish(&later, json!({ "n": 1 })).await.unwrap();
+    let told = watching.told(&all).await;
+    assert_eq!((&told["type"], &told["payload"]), (&json!("job.completed"), &json!({ "value": { "n": 1 } })));
+    // Its own come twice: as the answers to their requests, and as what happens.
+    let (request, own) = watching.invoke("puppet", json!({})).await;
+    for word in ["job.accepted", "job.started"] {
+        let told = watching.told(&all).await;
+        assert_eq!((&told["type"], &told["correlation_id"]), (&json!(word), &json!(request)));
+        assert_eq!(told["session_id"], json!(watching.session));
+    }
+    world.puppets.finish(&own, json!(2)).await.unwrap();
+    assert_eq!(watching.answer(&request, "job.completed").await["value"], 2);
+    assert_eq!(watching.told(&all).await["type"], "job.completed");
+    watching.barrier().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn subscriptions_are_told_what_they_asked_for_until_they_are_given_up() {
+    let world = World::new();
+    let mut watching = Crate::open(&world, "tok-a").await;
+    let mut alice = Crate::open(&world, "tok-a").await;
+    let (_, first) = alice.invoke("puppet", json!({})).await;
+    let (_, second) = alice.invoke("puppet", json!({})).await;
+    let ends = watching.subscribe(json!({ "types": ["job.completed", "job.failed"] })).await;
+    let one = watching.subscribe(json!({ "job_id": [second], "min_priority": "normal" })).await;
+    let own = watching.subscribe(json!({ "session_id": [watching.session] })).await;
+    for nothing in [
+        json!({ "types": ["stream.chunk"] }),
+        json!({ "stream_id": ["str_1"] }),
+        json!({ "min_priority": "high" }),
+        json!({ "trace_id": ["t"] }),
+    ] {
+        watching.subscribe(nothing).await;
+    }
+    world.puppets.log(&first, "x").await.unwrap();
+    world.puppets.log(&second, "y").await.unwrap();
+    assert_eq!(watching.told(&one).await["payload"]["message"], "y");
+    world.puppets.finish(&first, json!(1)).await.unwrap();
+    assert_eq!(watching.told(&ends).await["job_id"], json!(first));
+    watching.ask("unsubscribe", json!({ "subscription_id": ends }));
+    watching.barrier().await;
+    world.puppets.finish(&second, json!(2)).await.unwrap();
+    assert_eq!(watching.told(&one).await["type"], "job.completed");
+    let (request, _) = watching.invoke("echo", json!(3)).await;
+    for word in ["job.accepted", "job.started"] {
+        assert_eq!(watching.told(&own).await["type"], word);
+    }
+    watching.answer(&request, "job.completed").await;
+    assert_eq!(watching.told(&own).await["type"], "job.completed");
+    let gone = watching.ask("unsubscribe", json!({ "subscription_id": ends }));
+    assert_eq!(watching.answer(&gone, "nack").await["code"], "INVALID_ARGUMENT");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_subscriptions_nothing_is_followed() {
+    let world = World::new();
+    let mut watching = Crate::open(&world, "tok-a").await;
+    let mut alice = Crate::open(&world, "tok-a").await;
+    let all = watching.subscribe(json!({})).await;
+    watching.ask("unsubscribe", json!({ "subscription_id": all }));
+    watching.barrier().await;
+    let (request, job) = alice.invoke("echo", json!(1)).await;
+    alice.answer(&request, "job.completed").await;
+    watching.barrier().await;
+    // The next one begins with what happens then.
+    let again = watching.subscribe(json!({ "types": ["job.completed"] })).await;
+    assert_ne!(again, all);
+    let (_, later) = alice.invoke("echo", json!(2)).await;
+    assert_ne!(later, job);
+    assert_eq!(watching.told(&again).await["job_id"], json!(later));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscription_that_cannot_be_kept_is_refused_or_closed() {
+    let limits = Limits { generic_subscriptions: 2, attachments_per_session: 2, ..Limits::default() };
+    let world = World::built(|builder| builder.limits(limits));
+    let mut watching = Crate::open(&world, "tok-a").await;
+    for (payload, code) in [
+        (json!({ "filter": {}, "since": { "after_message_id": "msg_1" } }), "UNIMPLEMENTED"),
+        (json!({ "filter": { "session_id": ["sess_01M7VY1VMME4C9AEXWEBQE3T4B"] } }), "UNIMPLEMENTED"),
+        (json!({ "filter": { "types": "job.completed" } }), "INVALID_ARGUMENT"),
+    ] {
+        let request = watching.ask("subscribe", payload);
+        assert_eq!(watching.answer(&request, "nack").await["code"], code);
+    }
+    let first = watching.subscribe(json!({ "types": ["job.completed"] })).await;
+    let second = watching.subscribe(json!({})).await;
+    let third = watching.ask("subscribe", json!({ "filter": {} }));
+    let refused = watching.answer(&third, "nack").await;
+    assert_eq!(
+        (&refused["code"], &refused["details"]["limit"]),
+        (&json!("RESOURCE_EXHAUSTED"), &json!("generic_subscriptions"))
+    );
+    // More jobs than a session may follow: its subscriptions end, and say so.
+    let mut alice = Crate::open(&world, "tok-a").await;
+    let mut other = Crate::open(&world, "tok-a").await;
+    alice.invoke("puppet", json!({})).await;
+    alice.invoke("puppet", json!({})).await;
+    for _ in 0..4 {
+        watching.told(&second).await;
+    }
+    other.invoke("puppet", json!({})).await;
+    for subscription in [first, second] {
+        let closed = watching.takes("subscribe.closed").await;
+        assert_eq!(closed["subscription_id"], json!(subscription));
+        assert_eq!(closed["payload"]["code"], "RESOURCE_EXHAUSTED", "{closed}");
+    }
+    watching.barrier().await;
 }

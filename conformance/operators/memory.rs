@@ -102,7 +102,12 @@ const ROWS: &[Row] = &[
     },
     Row {
         what: "Replies that wait, of each session",
-        bounds: &[Limit("replies_pending")],
+        bounds: &[
+            Limit("replies_pending"),
+            Other(
+                "one for each job that is attached by following, of `limits.attachments_per_session` at a time",
+            ),
+        ],
         metrics: &["arcpd_replies", "arcpd_limit_used{limit=\"replies_pending\"}"],
         fields: &["runtime/session.rs Inner.replies"],
     },
@@ -300,6 +305,25 @@ const ROWS: &[Row] = &[
             "wire/dialect/rust2/jobs.rs Waiting.requests",
             "wire/dialect/open.rs Open.jobs",
         ],
+    },
+    Row {
+        what: "Subscriptions by filter, of each connection",
+        bounds: &[Limit("generic_subscriptions"), Limit("frame_bytes")],
+        metrics: &["arcpd_connections"],
+        fields: &[
+            "wire/dialect/rust2/subscriptions.rs Filter.session_id",
+            "wire/dialect/rust2/subscriptions.rs Filter.trace_id",
+            "wire/dialect/rust2/subscriptions.rs Filter.job_id",
+            "wire/dialect/rust2/subscriptions.rs Filter.stream_id",
+            "wire/dialect/rust2/subscriptions.rs Filter.types",
+            "wire/dialect/rust2/subscriptions.rs Subscriptions.live",
+        ],
+    },
+    Row {
+        what: "Sessions that follow their principal",
+        bounds: &[Limit("connections")],
+        metrics: &["arcpd_connections"],
+        fields: &["runtime/registry.rs Followers.by_principal"],
     },
     Row {
         what: "Requests whose answer a dialect writes in its own way",

@@ -27,6 +27,10 @@ const REACHED: &[(&str, &str)] = &[
     ("jobs_per_principal", "limits::jobs_per_principal"),
     ("jobs_running", "limits::jobs_running"),
     ("attachments_per_session", "limits::attachments_per_session"),
+    (
+        "generic_subscriptions",
+        "conformance/dialects/rust2.rs: a_subscription_that_cannot_be_kept_is_refused_or_closed",
+    ),
     ("replies_pending", "limits::replies_pending"),
     ("refusals_per_sec", "abuse::refusals_are_answered_at_a_bounded_rate_and_only_the_sender_waits"),
     ("duplicate_window", "limits::duplicate_window"),
@@ -86,6 +90,7 @@ fn every_limit_has_a_test_that_reaches_it() {
         ("resume", include_str!("resume.rs")),
         ("shutdown", include_str!("shutdown.rs")),
         ("subscribe", include_str!("subscribe.rs")),
+        ("conformance/dialects/rust2.rs", include_str!("../dialects/rust2.rs")),
         ("src/http/tests.rs", include_str!("../../src/http/tests.rs")),
         ("src/store/sqlite/hot.rs", include_str!("../../src/store/sqlite/hot.rs")),
         ("src/store/sqlite/tests.rs", include_str!("../../src/store/sqlite/tests.rs")),

@@ -11,6 +11,7 @@ mod faults;
 mod features;
 mod fixture;
 mod flow;
+mod follow;
 mod handshake;
 mod idempotency;
 mod jobs;

@@ -77,7 +77,8 @@ fn runtime(puppets: &Puppets) -> Runtime {
 /// Everything that the demo agents can bring about, and every request with its answer.
 async fn exchange(runtime: &Runtime, schemas: &Schemas, heard: &mut BTreeSet<String>) {
     let mut peer = Peer::over(runtime.connect());
-    peer.send("session.hello", hello("tok-a", FEATURES));
+    let features: Vec<&str> = FEATURES.iter().copied().chain(["x-arcpd.follow"]).collect();
+    peer.send("session.hello", hello("tok-a", &features));
     let welcome = peer.welcome().await;
     schemas.hear(&welcome, heard);
     let expires_at = "2999-01-01T00:00:00Z";
@@ -127,6 +128,8 @@ async fn requests(peer: &mut Peer, schemas: &Schemas, heard: &mut BTreeSet<Strin
     assert_eq!(rest["payload"]["next_cursor"], Value::Null);
     peer.send("session.ping", json!({ "nonce": "n" }));
     until(peer, "session.pong", schemas, heard).await;
+    peer.send("x-arcpd.follow", json!({}));
+    until(peer, "x-arcpd.following", schemas, heard).await;
 }
 
 /// A body of each kind that no demo agent sends.

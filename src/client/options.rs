@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::wire::feature::FeatureSet;
+use crate::wire::feature::{Feature, FeatureSet};
 use crate::wire::limits::Limits;
 use crate::wire::session::{Software, Token};
 
@@ -47,7 +47,8 @@ impl ClientOptions {
 }
 
 fn every_feature() -> FeatureSet {
-    crate::wire::feature::Feature::ALL.iter().copied().fold(FeatureSet::EMPTY, FeatureSet::and)
+    let own = |feature: &Feature| *feature == Feature::Follow;
+    Feature::ALL.iter().copied().filter(|feature| !own(feature)).fold(FeatureSet::EMPTY, FeatureSet::and)
 }
 
 /// What a client does when its connection breaks: exponential back-off with jitter, within a budget of time.

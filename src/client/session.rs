@@ -243,6 +243,7 @@ impl Session {
                 ServerMessage::Pong(_)
                 | ServerMessage::Welcome(_)
                 | ServerMessage::Refused(_)
+                | ServerMessage::Following(_)
                 | ServerMessage::Event(_)
                 | ServerMessage::Result(_)
                 | ServerMessage::JobError(_),

@@ -50,7 +50,9 @@ pub fn open(first: Request) -> Result<Opening, ErrorBody> {
         | ClientMessage::Submit(_)
         | ClientMessage::Cancel(_)
         | ClientMessage::Subscribe(_)
-        | ClientMessage::Unsubscribe(_) => Err(not_an_opening()),
+        | ClientMessage::Unsubscribe(_)
+        | ClientMessage::Follow(_)
+        | ClientMessage::Unfollow(_) => Err(not_an_opening()),
     }
 }
 

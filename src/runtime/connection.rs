@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 
+use super::following;
 use super::requests;
 use super::session::SessionCell;
 use super::writer::{self, Outbox};
@@ -97,6 +98,7 @@ pub(super) async fn serve<T: Transport>(core: Arc<Core>, transport: T, peer: Pee
     }
     outbox.close(reason).await;
     core.meters.closed(reason);
+    following::gone(&core, session, link.generation);
     session.lock().proto.detach(link.generation, core.ambient.now());
     tracing::info!(session = %session.id, principal = %session.principal, peer, reason = reason.as_str(), "disconnected");
 }
@@ -449,7 +451,9 @@ fn about(message: &ClientMessage) -> (Option<AgentRef>, Option<String>) {
         | ClientMessage::Ack(_)
         | ClientMessage::ListJobs(_)
         | ClientMessage::Close(_)
-        | ClientMessage::Unsubscribe(_) => (None, None),
+        | ClientMessage::Unsubscribe(_)
+        | ClientMessage::Follow(_)
+        | ClientMessage::Unfollow(_) => (None, None),
     }
 }
 

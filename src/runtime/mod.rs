@@ -8,6 +8,7 @@ mod accounts;
 mod ambient;
 mod attempt;
 mod connection;
+mod following;
 mod inline;
 mod job;
 mod meters;

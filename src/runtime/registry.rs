@@ -52,6 +52,13 @@ pub(super) struct Finished {
 pub(super) struct Registry {
     sessions: Mutex<Sessions>,
     jobs: Mutex<Jobs>,
+    followers: Mutex<Followers>,
+}
+
+/// The sessions that follow their principal.
+#[derive(Default)]
+struct Followers {
+    by_principal: HashMap<Principal, Vec<Arc<SessionCell>>>,
 }
 
 fn leave(counts: &mut HashMap<Principal, usize>, principal: &Principal) {
@@ -225,6 +232,31 @@ impl Registry {
         let mut sessions = self.sessions();
         sessions.retain(|cell| cell.principal == *principal);
         sessions
+    }
+
+    /// A session follows its principal.
+    pub(super) fn follow(&self, cell: &Arc<SessionCell>) {
+        let mut followers = self.followers.lock();
+        let known = followers.by_principal.entry(cell.principal.clone()).or_default();
+        if !known.iter().any(|other| other.id == cell.id) {
+            known.push(cell.clone());
+        }
+    }
+
+    /// A session follows its principal no more.
+    pub(super) fn unfollow(&self, cell: &SessionCell) {
+        let mut followers = self.followers.lock();
+        if let Some(known) = followers.by_principal.get_mut(&cell.principal) {
+            known.retain(|other| other.id != cell.id);
+            if known.is_empty() {
+                followers.by_principal.remove(&cell.principal);
+            }
+        }
+    }
+
+    /// The sessions that follow a principal.
+    pub(super) fn followers(&self, principal: &Principal) -> Vec<Arc<SessionCell>> {
+        self.followers.lock().by_principal.get(principal).cloned().unwrap_or_default()
     }
 
     /// Keeps finished jobs whose age is over: it begins anew.

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use super::Core;
 use super::attempt;
+use super::following;
 use super::job::JobCell;
-use super::session::{Reply, SessionCell};
+use super::session::{Inner, Reply, SessionCell};
 use crate::agent::catalogue::Resolved;
 use crate::proto::authority::{self, Steering};
 use crate::proto::idempotency::{Keyed, Keys, Repeat};
@@ -59,6 +60,14 @@ pub(super) async fn handle(
             if let Some(job) = unsubscribe.job_id.and_then(|text| text.parse().ok()) {
                 session.detach(job);
             }
+            Ok(())
+        }
+        ClientMessage::Follow(_) => {
+            following::begin(core, session, generation, id);
+            Ok(())
+        }
+        ClientMessage::Unfollow(_) => {
+            following::end(core, session);
             Ok(())
         }
         // A pong has been noted as a sign of life already; a second hello was not admitted.
@@ -259,6 +268,7 @@ fn begin(
     inner.reply(accepted(&cell, asked, false, ticket));
     drop(inner);
     session.wake();
+    following::began(core, &cell);
     core.meters.jobs_accepted.one();
     tracing::info!(job = %id, agent = %cell.spec.agent, principal = %session.principal, "job accepted");
     core.attempts.spawn(attempt::run(core.clone(), cell, host));
@@ -282,7 +292,7 @@ fn take_in(core: &Core, cell: &Arc<JobCell>, keys: Option<&mut Keys>) -> Result<
     }
 }
 
-fn room_for_attachment(core: &Core, stream: &Stream, job: JobId) -> Result<(), ErrorBody> {
+pub(super) fn room_for_attachment(core: &Core, stream: &Stream, job: JobId) -> Result<(), ErrorBody> {
     let max = core.limits.attachments_per_session;
     if stream.attachment(job).is_none() && stream.followed_count() >= max {
         return Err(ErrorBody::limit("attachments_per_session", max as u64, 1_000));
@@ -351,7 +361,7 @@ async fn subscribe_job(
     let cell = found?;
     let mut inner = session.lock();
     room_for_attachment(core, &inner.proto.stream, cell.id())?;
-    let (first, last, ended) = cell.tail(|tail| (tail.first(), tail.last(), tail.ended()));
+    let (first, last) = cell.tail(|tail| (tail.first(), tail.last()));
     let followed = inner.proto.stream.attachment(cell.id()).filter(|attachment| !attachment.done);
     let from = match (history.unwrap_or(false), from_event_seq.unwrap_or(0)) {
         // Who follows the job already goes on where it is; who does not begins after what has passed.
@@ -361,11 +371,27 @@ async fn subscribe_job(
         // Nor does who follows it pass over what it was not sent yet.
         (true, from) => from.min(followed.map_or(last, |attachment| attachment.pos)),
     };
+    let reply = subscribed(session, &mut inner, &cell, from, request_id);
+    inner.reply(reply);
+    drop(inner);
+    session.wake();
+    Ok(())
+}
+
+/// Attaches a session to a job from after a position; returns what it is told.
+pub(super) fn subscribed(
+    session: &Arc<SessionCell>,
+    inner: &mut Inner,
+    cell: &Arc<JobCell>,
+    from: u64,
+    request_id: String,
+) -> Reply {
+    let (last, ended) = cell.tail(|tail| (tail.last(), tail.ended()));
     // Of a job that is over, at least its end is sent: nobody is left to wait for it.
     let from = if ended { from.min(last - 1) } else { from };
     // Before the batch whose ticket it goes with: a status must not be told before it is stored.
     let current_status = cell.status();
-    let ops = session.attach(&mut inner, &cell, from, false);
+    let ops = session.attach(inner, cell, from, false);
     let ticket = session.submit(ops);
     let spec = &cell.spec;
     let message = ServerMessage::Subscribed(Subscribed {
@@ -380,10 +406,7 @@ async fn subscribe_job(
         subscribed_from: from,
         replayed: from < last,
     });
-    inner.reply(Reply { message, job_id: Some(spec.id), trace_id: spec.order.trace_id, ticket });
-    drop(inner);
-    session.wake();
-    Ok(())
+    Reply { message, job_id: Some(spec.id), trace_id: spec.order.trace_id, ticket }
 }
 
 /// What a client is told when the store cannot be read: retryable. Why is for the operator, and in the log.

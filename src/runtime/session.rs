@@ -11,6 +11,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::accounts::{Account, Evicted};
+use super::following::Following;
 use super::job::{Follow, JobCell};
 use crate::proto::flow::{self, Lag};
 use crate::proto::job::event_payload;
@@ -56,6 +57,8 @@ pub(super) struct Inner {
     follows: HashMap<JobId, Arc<Follow>>,
     replies: VecDeque<Reply>,
     closing: Option<(Generation, CloseReason)>,
+    /// Whether the session follows every job of its principal.
+    pub(super) following: Option<Following>,
     /// The last number that a connection was handed.
     sent: u64,
     /// What the account was charged for the session.
@@ -102,6 +105,7 @@ impl SessionCell {
                 follows: HashMap::new(),
                 replies: VecDeque::new(),
                 closing: None,
+                following: None,
                 numbered: Ticket::default(),
             }),
             marked: Mutex::new(VecDeque::new()),

@@ -185,6 +185,8 @@ fn client_message(
             job_id(&mut unsubscribe.job_id)?;
             ClientMessage::Unsubscribe(unsubscribe)
         }
+        RequestKind::Follow => ClientMessage::Follow(typed(payload)?),
+        RequestKind::Unfollow => ClientMessage::Unfollow(typed(payload)?),
         RequestKind::Unknown => {
             let kind: String = envelope.kind.as_deref().unwrap_or_default().chars().take(64).collect();
             return Err(match envelope.kind {
@@ -259,6 +261,7 @@ pub fn server_frame(frame: &[u8], limits: &Limits) -> Result<Reply, String> {
         "job.accepted" => Some(ServerMessage::Accepted(typed(payload)?)),
         "job.cancelled" => Some(ServerMessage::Cancelled(typed(payload)?)),
         "job.subscribed" => Some(ServerMessage::Subscribed(typed(payload)?)),
+        "x-arcpd.following" => Some(ServerMessage::Following(typed(payload)?)),
         "job.event" => Some(ServerMessage::Event(typed(payload)?)),
         "job.result" => Some(ServerMessage::Result(typed(payload)?)),
         "job.error" => Some(ServerMessage::JobError(typed(payload)?)),

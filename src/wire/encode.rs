@@ -93,6 +93,7 @@ pub fn server_frame(head: &Head, message: &ServerMessage) -> Bytes {
         ServerMessage::Accepted(payload) => ("job.accepted", json(payload)),
         ServerMessage::Cancelled(payload) => ("job.cancelled", json(payload)),
         ServerMessage::Subscribed(payload) => ("job.subscribed", json(payload)),
+        ServerMessage::Following(payload) => ("x-arcpd.following", json(payload)),
         ServerMessage::Event(payload) => (StreamKind::Event.as_str(), json(payload)),
         ServerMessage::Result(payload) => (StreamKind::Result.as_str(), json(payload)),
         ServerMessage::JobError(payload) => (StreamKind::Error.as_str(), json(payload)),

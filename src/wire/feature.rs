@@ -11,7 +11,7 @@ macro_rules! features {
         pub enum Feature { $($(#[$doc])* $variant,)* }
 
         impl Feature {
-            /// Every feature of the specification.
+            /// Every feature: those of the specification in its order, then our own.
             pub const ALL: &'static [Feature] = &[$(Feature::$variant,)*];
 
             /// The flag as it is written on the wire.
@@ -50,6 +50,8 @@ features! {
     ResultChunk = "result_chunk",
     /// `name@version` references (§7.5).
     AgentVersions = "agent_versions",
+    /// Following every job of one's principal (our decision 17).
+    Follow = "x-arcpd.follow",
 }
 
 impl fmt::Display for Feature {
@@ -72,7 +74,8 @@ impl FeatureSet {
         .and(Feature::LeaseExpiresAt)
         .and(Feature::Progress)
         .and(Feature::ResultChunk)
-        .and(Feature::AgentVersions);
+        .and(Feature::AgentVersions)
+        .and(Feature::Follow);
 
     /// No feature at all.
     pub const EMPTY: FeatureSet = FeatureSet(0);

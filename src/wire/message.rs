@@ -3,6 +3,7 @@
 use super::agent_ref::AgentRef;
 use super::error::ErrorBody;
 use super::event::Event;
+use super::extension::{Follow, Following, Unfollow};
 use super::feature::Feature;
 use super::id::TraceId;
 use super::job::{
@@ -84,6 +85,10 @@ client_messages! {
     Subscribe(Subscribe) = "job.subscribe", Some(Feature::Subscribe);
     /// Stops observing (§7.6).
     Unsubscribe(Unsubscribe) = "job.unsubscribe", Some(Feature::Subscribe);
+    /// Follows every job of the principal (our decision 17).
+    Follow(Follow) = "x-arcpd.follow", Some(Feature::Follow);
+    /// Stops following (our decision 17).
+    Unfollow(Unfollow) = "x-arcpd.unfollow", Some(Feature::Follow);
 }
 
 /// A decoded frame of a client.
@@ -139,8 +144,10 @@ pub enum ServerMessage {
     Accepted(Accepted),
     /// Answers a cancel.
     Cancelled(Cancelled),
-    /// Answers a subscribe.
+    /// Answers a subscribe, or tells of a job that is followed.
     Subscribed(Subscribed),
+    /// Answers a follow.
+    Following(Following),
     /// Numbered: something happened in a job.
     Event(Event),
     /// Numbered: a job ended well.

@@ -14,6 +14,7 @@ pub mod encode;
 pub mod envelope;
 pub mod error;
 pub mod event;
+pub mod extension;
 pub mod feature;
 pub mod frame;
 pub mod id;

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::id::{JobId, MessageId, SessionId, TraceId};
 use super::limits::ID_CHARS;
-use super::{agent_port, api, error, event, job, lease, session};
+use super::{agent_port, api, error, event, extension, job, lease, session};
 
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
 
@@ -51,6 +51,8 @@ fn client() -> Vec<SchemaFile> {
         file("job.cancel", read::<job::Cancel>()),
         file("job.subscribe", read::<job::Subscribe>()),
         file("job.unsubscribe", read::<job::Unsubscribe>()),
+        file("x-arcpd.follow", read::<extension::Follow>()),
+        file("x-arcpd.unfollow", read::<extension::Unfollow>()),
     ]
 }
 
@@ -70,6 +72,7 @@ fn runtime() -> Vec<SchemaFile> {
         file("job.event", written::<event::Event>()),
         file("job.result", written::<job::JobResult>()),
         file("job.error", written::<job::JobError>()),
+        file("x-arcpd.following", written::<extension::Following>()),
     ]
 }
 

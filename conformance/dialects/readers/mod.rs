@@ -5,6 +5,7 @@ pub(crate) mod go;
 pub(crate) mod java;
 pub(crate) mod python;
 pub(crate) mod ruby;
+pub(crate) mod rust2;
 mod shape;
 pub(crate) mod typescript;
 
@@ -41,6 +42,11 @@ pub(crate) trait Reader {
 
     /// The requests that somebody waits for.
     fn waiting(&self) -> Vec<String>;
+
+    /// Whether it is sent every number, and can count them.
+    fn counts(&self) -> bool {
+        true
+    }
 }
 
 /// Requests that wait for their answer, in the order in which they went out.

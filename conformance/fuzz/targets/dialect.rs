@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 
 use super::input::Input;
 
-const KINDS: [RequestKind; 12] = [
+const KINDS: [RequestKind; 14] = [
     RequestKind::Hello,
     RequestKind::Resume,
     RequestKind::Ping,
@@ -31,6 +31,8 @@ const KINDS: [RequestKind; 12] = [
     RequestKind::Cancel,
     RequestKind::Subscribe,
     RequestKind::Unsubscribe,
+    RequestKind::Follow,
+    RequestKind::Unfollow,
     RequestKind::Unknown,
 ];
 

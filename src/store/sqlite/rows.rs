@@ -121,6 +121,7 @@ pub(super) fn feature_code(feature: Feature) -> i64 {
         Feature::Progress => 9,
         Feature::ResultChunk => 10,
         Feature::AgentVersions => 11,
+        Feature::Follow => 12,
     }
 }
 

@@ -67,6 +67,7 @@ impl Dialect for Go {
             | ServerMessage::Jobs(_)
             | ServerMessage::Closed(_)
             | ServerMessage::Cancelled(_)
+            | ServerMessage::Following(_)
             | ServerMessage::Event(_)
             | ServerMessage::Result(_)
             | ServerMessage::JobError(_) => {}

@@ -56,6 +56,7 @@ impl Dialect for Java {
             | ServerMessage::Closed(_)
             | ServerMessage::Accepted(_)
             | ServerMessage::Cancelled(_)
+            | ServerMessage::Following(_)
             | ServerMessage::Event(_)
             | ServerMessage::Result(_)
             | ServerMessage::JobError(_) => encode::server_frame(head, message).into(),

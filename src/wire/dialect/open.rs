@@ -59,6 +59,7 @@ impl Open {
             | ServerMessage::Pong(_)
             | ServerMessage::Closed(_)
             | ServerMessage::Cancelled(_)
+            | ServerMessage::Following(_)
             | ServerMessage::Event(_)
             | ServerMessage::Result(_)
             | ServerMessage::JobError(_) => {}
@@ -92,6 +93,8 @@ fn is_awaited(kind: RequestKind) -> bool {
         | RequestKind::Close
         | RequestKind::Cancel
         | RequestKind::Unsubscribe
+        | RequestKind::Follow
+        | RequestKind::Unfollow
         | RequestKind::Unknown => false,
     }
 }

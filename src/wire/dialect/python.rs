@@ -73,6 +73,7 @@ impl Dialect for Python {
             | ServerMessage::Closed(_)
             | ServerMessage::Accepted(_)
             | ServerMessage::Cancelled(_)
+            | ServerMessage::Following(_)
             | ServerMessage::Event(_)
             | ServerMessage::Result(_)
             | ServerMessage::JobError(_) => encode::server_frame(head, message).into(),
@@ -105,6 +106,8 @@ fn refused_request(head: &Head, refused: &Refused, open: &Open) -> Encoded {
         | RequestKind::Ping
         | RequestKind::ListJobs
         | RequestKind::Close
+        | RequestKind::Follow
+        | RequestKind::Unfollow
         | RequestKind::Unknown => told(),
     }
 }

@@ -71,6 +71,7 @@ impl Dialect for Ruby {
             | ServerMessage::Pong(_)
             | ServerMessage::Closed(_)
             | ServerMessage::Cancelled(_)
+            | ServerMessage::Following(_)
             | ServerMessage::Event(_)
             | ServerMessage::Result(_)
             | ServerMessage::JobError(_) => canonical(),

@@ -62,6 +62,7 @@ impl Dialect for TypeScript {
             | ServerMessage::Ping(_)
             | ServerMessage::Pong(_)
             | ServerMessage::Cancelled(_)
+            | ServerMessage::Following(_)
             | ServerMessage::Event(_)
             | ServerMessage::Result(_)
             | ServerMessage::JobError(_) => encode::server_frame(head, message).into(),
@@ -89,6 +90,8 @@ fn refused_request(head: &Head, refused: &Refused, open: &Open) -> Encoded {
         | RequestKind::Ping
         | RequestKind::ListJobs
         | RequestKind::Close
+        | RequestKind::Follow
+        | RequestKind::Unfollow
         | RequestKind::Unknown => told(),
     }
 }

@@ -149,6 +149,10 @@ impl World {
         self.with(&self.alice, streaming()).await.map_err(text)
     }
 
+    pub async fn bob(&self) -> Result<Client, String> {
+        self.with(&self.bob, whole()).await.map_err(text)
+    }
+
     /// A session of alice's in the crate's own envelopes, for what its client has no method for.
     pub async fn envelopes(&self) -> Result<Talk, String> {
         self.talk(&self.alice).await

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::subscriptions::Filter;
 use super::words::Word;
 
 /// What an answer depends on.
@@ -11,6 +12,10 @@ pub(super) enum Question {
     Cancel(String),
     /// A ping, which is answered by this word.
     Ping(Word),
+    /// An observation of a job, as against a job that is followed.
+    Observe,
+    /// A subscription by this filter.
+    Subscribe(Filter),
     /// Something that the daemon does not do.
     Unimplemented,
 }
@@ -34,11 +39,18 @@ impl Asked {
         self.waiting.remove(at).map(|(_, question)| question)
     }
 
+    /// How many subscriptions wait.
+    pub(super) fn subscriptions(&self) -> usize {
+        self.waiting.iter().filter(|(_, question)| matches!(question, Question::Subscribe(_))).count()
+    }
+
     /// The oldest ping is answered: its id, and the word of the answer.
     pub(super) fn take_ping(&mut self) -> Option<(String, Word)> {
         let (at, word) = self.waiting.iter().enumerate().find_map(|(at, (_, question))| match question {
             Question::Ping(word) => Some((at, *word)),
-            Question::Cancel(_) | Question::Unimplemented => None,
+            Question::Cancel(_) | Question::Observe | Question::Subscribe(_) | Question::Unimplemented => {
+                None
+            }
         })?;
         self.waiting.remove(at).map(|(id, _)| (id, word))
     }

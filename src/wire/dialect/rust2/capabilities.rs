@@ -52,7 +52,7 @@ impl Capabilities {
             model_use: no(self.model_use),
             provisioned_credentials: no(self.provisioned_credentials),
             artifacts: no(self.artifacts),
-            subscriptions: no(self.subscriptions),
+            subscriptions: self.subscriptions,
             scheduled_jobs: no(self.scheduled_jobs),
             interrupt: no(self.interrupt),
             anonymous: no(self.anonymous),

@@ -20,6 +20,8 @@ pub(super) struct Frame<'a, P: Serialize> {
     #[serde(skip_serializing_if = "Option::is_none")]
     job_id: Option<JobId>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    subscription_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     trace_id: Option<TraceId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     correlation_id: Option<&'a str>,
@@ -37,6 +39,7 @@ impl<'a, P: Serialize> Frame<'a, P> {
             timestamp: head.at,
             session_id: Some(head.session_id),
             job_id: head.job_id,
+            subscription_id: None,
             trace_id: head.trace_id,
             correlation_id: None,
             event_seq: head.event_seq,
@@ -50,7 +53,12 @@ impl<'a, P: Serialize> Frame<'a, P> {
         Frame { correlation_id: request.filter(|id| is_message_id(id)), ..self }
     }
 
-    /// As it is before there is a session.
+    /// As part of a subscription.
+    pub(super) fn of(self, subscription: &'a str) -> Self {
+        Frame { subscription_id: Some(subscription), ..self }
+    }
+
+    /// As it is where there is no session, or none that is known.
     pub(super) fn outside(self) -> Self {
         Frame { session_id: None, ..self }
     }

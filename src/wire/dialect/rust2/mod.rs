@@ -12,6 +12,10 @@
 //!   application sees that asks for them. So `streaming` among its capabilities decides: who asks for it gets chunks
 //!   (`job.result_chunk`, and null from `join()`, as from its own runtime), anybody else the whole result wherever it
 //!   fits. It takes frames of 16 MiB, which the daemon never fills;
+//! - its subscriptions by filter see what happens in every job of the principal, of whatever session: one
+//!   `x-arcpd.follow` serves them all, and each job that it attaches is told to them only, in envelopes within
+//!   envelopes. Its `subscribe` registers the subscription after it has read that it is accepted and loses what comes
+//!   right behind, so there is a pause; it hangs on a refusal, for which there is no word that it would hear;
 //! - a close is not answered but by the end of the connection, and the end of a connection by the daemon has no
 //!   word: it is told as an eviction.
 
@@ -24,6 +28,7 @@ mod lease;
 mod read;
 mod said;
 mod status;
+mod subscriptions;
 mod told;
 mod words;
 
@@ -33,8 +38,10 @@ use parking_lot::Mutex;
 use self::asked::Asked;
 use self::capabilities::Capabilities;
 use self::jobs::Jobs;
+use self::subscriptions::Subscriptions;
 use super::super::decode::Undecodable;
 use super::super::envelope::Head;
+use super::super::id::SessionId;
 use super::super::limits::Limits;
 use super::super::message::{Request, ServerMessage, StreamKind};
 use super::first::First;
@@ -52,10 +59,11 @@ struct State {
     /// The first request, which the handshake answers.
     opened_by: Option<String>,
     offered: Capabilities,
-    /// Whether the client was let in.
-    open: bool,
+    /// The session, once the client was let in.
+    session: Option<SessionId>,
     asked: Asked,
     jobs: Jobs,
+    subscriptions: Subscriptions,
 }
 
 /// Whether this first frame is the crate's.

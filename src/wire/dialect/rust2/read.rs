@@ -3,11 +3,14 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::super::super::agent_ref::AgentRef;
 use super::super::super::decode::{self, Undecodable};
 use super::super::super::envelope::Envelope;
+use super::super::super::error::ErrorBody;
+use super::super::super::extension::{Follow, Unfollow};
 use super::super::super::feature::Feature;
 use super::super::super::job::{Cancel, Submit, Subscribe, Unsubscribe};
 use super::super::super::limits::Limits;
@@ -21,14 +24,15 @@ use super::asked::Question;
 use super::capabilities::Capabilities;
 use super::lease;
 use super::status::statuses;
+use super::subscriptions::Filter;
 use super::words::{Word, is_message_id};
 
 /// Why something cannot be read, and as what it is refused.
-struct Refusal(RequestKind, String);
+struct Refusal(RequestKind, ErrorBody);
 
 /// For `map_err`: refused as a request of this kind.
 fn as_a(kind: RequestKind) -> impl Fn(String) -> Refusal {
-    move |message| Refusal(kind, message)
+    move |message| Refusal(kind, ErrorBody::invalid(message))
 }
 
 /// Reads one frame.
@@ -45,7 +49,7 @@ pub(super) fn request(
         .to_owned();
     let read = decode::check_head(&envelope)
         .map_err(as_a(RequestKind::Unknown))
-        .and_then(|()| message(state, &id, &envelope, frame));
+        .and_then(|()| message(state, &id, &envelope, frame, limits));
     match read {
         // Whatever cannot be read as a trace says nothing to anybody but its writer.
         Ok(Some(message)) => Ok(Some(Request {
@@ -55,7 +59,10 @@ pub(super) fn request(
             message,
         })),
         Ok(None) => Ok(None),
-        Err(Refusal(kind, message)) => Err(Undecodable::at(kind, Some(id), &message)),
+        Err(Refusal(kind, error)) => {
+            let bad = Undecodable::at(kind, Some(id), &error.message);
+            Err(Box::new(Undecodable { error: ErrorBody { message: bad.error.message, ..error }, ..*bad }))
+        }
     }
 }
 
@@ -64,13 +71,14 @@ fn message(
     id: &str,
     envelope: &Envelope<'_>,
     frame: &[u8],
+    limits: &Limits,
 ) -> Result<Option<ClientMessage>, Refusal> {
     let payload = envelope.payload.map_or("{}", RawValue::get);
     let kind = envelope.kind.as_deref().unwrap_or_default();
     let Some(word) = Word::parse(kind) else {
         let kind: String = kind.chars().take(64).collect();
         state.asked.note(id, Question::Unimplemented);
-        return Err(Refusal(RequestKind::Unknown, format!("type: this runtime knows no message {kind:?}")));
+        return Err(as_a(RequestKind::Unknown)(format!("type: this runtime knows no message {kind:?}")));
     };
     Ok(Some(match asks(word) {
         Asks::Open => ClientMessage::Hello(open(state, id, payload)?),
@@ -83,7 +91,11 @@ fn message(
         Asks::List => ClientMessage::ListJobs(list(payload).map_err(as_a(RequestKind::ListJobs))?),
         Asks::Invoke => ClientMessage::Submit(invoke(frame, payload).map_err(as_a(RequestKind::Submit))?),
         Asks::Cancel => ClientMessage::Cancel(cancel(state, id, payload)?),
-        Asks::Observe => ClientMessage::Subscribe(observe(payload).map_err(as_a(RequestKind::Subscribe))?),
+        Asks::Observe => {
+            let subscribe = observe(payload).map_err(as_a(RequestKind::Subscribe))?;
+            state.asked.note(id, Question::Observe);
+            ClientMessage::Subscribe(subscribe)
+        }
         Asks::Unobserve => {
             let unsubscribe: Unsubscribe = decode::typed(payload).map_err(as_a(RequestKind::Unsubscribe))?;
             if let Some(job) = unsubscribe.job_id.as_deref().and_then(|job| job.parse().ok()) {
@@ -91,11 +103,16 @@ fn message(
             }
             ClientMessage::Unsubscribe(unsubscribe)
         }
+        Asks::Subscribe => ClientMessage::Follow(subscribe(state, id, payload, limits)?),
+        Asks::Unsubscribe => match unsubscribe(state, payload)? {
+            Some(unfollow) => ClientMessage::Unfollow(unfollow),
+            None => return Ok(None),
+        },
         Asks::Nothing => return Ok(None),
         Asks::TooMuch => {
             state.asked.note(id, Question::Unimplemented);
             let message = format!("type: this runtime does nothing on {}", word.as_str());
-            return Err(Refusal(RequestKind::Unknown, message));
+            return Err(as_a(RequestKind::Unknown)(message));
         }
     }))
 }
@@ -113,6 +130,8 @@ enum Asks {
     Cancel,
     Observe,
     Unobserve,
+    Subscribe,
+    Unsubscribe,
     /// It is said of something that the daemon does not ask about.
     Nothing,
     /// The daemon does not do it, or it is not the client's to say.
@@ -131,6 +150,8 @@ fn asks(word: Word) -> Asks {
         Word::Cancel => Asks::Cancel,
         Word::JobSubscribe => Asks::Observe,
         Word::JobUnsubscribe => Asks::Unobserve,
+        Word::Subscribe => Asks::Subscribe,
+        Word::Unsubscribe => Asks::Unsubscribe,
         Word::SessionPong | Word::Pong | Word::Ack | Word::Nack => Asks::Nothing,
         Word::SessionChallenge
         | Word::SessionAuthenticate
@@ -166,10 +187,8 @@ fn asks(word: Word) -> Asks {
         | Word::LeaseExtended
         | Word::LeaseRevoked
         | Word::LeaseRefresh
-        | Word::Subscribe
         | Word::SubscribeAccepted
         | Word::SubscribeEvent
-        | Word::Unsubscribe
         | Word::SubscribeClosed
         | Word::JobSubscribed
         | Word::ArtifactPut
@@ -181,6 +200,56 @@ fn asks(word: Word) -> Asks {
         | Word::Metric
         | Word::TraceSpan => Asks::TooMuch,
     }
+}
+
+/// One follow serves all subscriptions of a connection; each is asked for anew, so that each is answered.
+fn subscribe(state: &mut State, id: &str, payload: &str, limits: &Limits) -> Result<Follow, Refusal> {
+    #[derive(Deserialize)]
+    struct Asked {
+        #[serde(default)]
+        filter: Filter,
+        since: Option<IgnoredAny>,
+    }
+    let refused = as_a(RequestKind::Follow);
+    let Asked { filter, since } = decode::typed(payload).map_err(&refused)?;
+    let own = state.session.map(|session| session.to_string());
+    if since.is_some() {
+        state.asked.note(id, Question::Unimplemented);
+        return Err(refused(
+            "payload.since: nothing of before is told; subscribe to a job with history".into(),
+        ));
+    }
+    if filter.sessions().any(|named| Some(named) != own.as_deref()) {
+        state.asked.note(id, Question::Unimplemented);
+        return Err(refused(
+            "payload.filter.session_id: other sessions are told apart by their jobs only".into(),
+        ));
+    }
+    let max = limits.generic_subscriptions;
+    if state.subscriptions.len() + state.asked.subscriptions() >= max {
+        let error = ErrorBody::limit("generic_subscriptions", max as u64, 0);
+        return Err(Refusal(RequestKind::Follow, error));
+    }
+    state.asked.note(id, Question::Subscribe(filter));
+    Ok(Follow {})
+}
+
+/// The last subscription takes the follow with it.
+fn unsubscribe(state: &mut State, payload: &str) -> Result<Option<Unfollow>, Refusal> {
+    #[derive(Deserialize)]
+    struct Asked {
+        subscription_id: String,
+    }
+    let refused = as_a(RequestKind::Unfollow);
+    let Asked { subscription_id } = decode::typed(payload).map_err(&refused)?;
+    if !state.subscriptions.end(&subscription_id) {
+        return Err(refused("payload.subscription_id: this connection has no such subscription".into()));
+    }
+    if state.subscriptions.len() + state.asked.subscriptions() > 0 {
+        return Ok(None);
+    }
+    state.subscriptions.unfollow();
+    Ok(Some(Unfollow {}))
 }
 
 fn observe(payload: &str) -> Result<Subscribe, String> {
@@ -208,7 +277,7 @@ fn open(state: &mut State, id: &str, payload: &str) -> Result<Hello, Refusal> {
         version: String,
     }
     let Open { auth, client, capabilities } =
-        decode::typed(payload).map_err(|message| Refusal(RequestKind::Hello, decode::unquoted(message)))?;
+        decode::typed(payload).map_err(|message| as_a(RequestKind::Hello)(decode::unquoted(message)))?;
     if state.opened_by.is_none() {
         state.opened_by = Some(id.into());
         state.offered = capabilities;
@@ -226,7 +295,8 @@ fn open(state: &mut State, id: &str, payload: &str) -> Result<Hello, Refusal> {
         | Feature::ModelUse
         | Feature::ProvisionedCredentials
         | Feature::Progress
-        | Feature::AgentVersions => true,
+        | Feature::AgentVersions
+        | Feature::Follow => true,
     });
     Ok(Hello {
         client: Some(Software { name: client.kind, version: client.version }),

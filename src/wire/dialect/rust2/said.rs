@@ -1,9 +1,12 @@
 //! What the daemon says outside the numbered stream, in this client's words.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::super::super::agent_ref::AgentRef;
 use super::super::super::encode::json;
 use super::super::super::envelope::Head;
 use super::super::super::error::ErrorBody;
@@ -21,6 +24,9 @@ use super::jobs::REQUESTS_PER_JOB;
 use super::words::Word;
 use super::{State, lease, status, told};
 
+/// For the client's own bookkeeping, as for other clients.
+const PAUSE_AFTER_SUBSCRIBED: Duration = Duration::from_millis(20);
+
 /// The payload of `job.failed`, and of `nack`, which says nothing of trying again.
 #[derive(Debug, Serialize)]
 pub(super) struct Failed<'a> {
@@ -37,13 +43,14 @@ pub(super) fn message(state: &mut State, head: &Head, message: &ServerMessage) -
     match message {
         ServerMessage::Welcome(welcome) => one(accepted(state, head, welcome)),
         ServerMessage::Error(error) => one(ended(state, head, error)),
-        ServerMessage::Refused(refused) => one(refusal(state, head, refused)),
+        ServerMessage::Refused(refused) => refusal(state, head, refused),
         ServerMessage::Pong(answer) => pong(state, head, answer),
         ServerMessage::Jobs(listed) => one(jobs(head, listed)),
         ServerMessage::Closed(closed) => goodbye(head, closed),
         ServerMessage::Accepted(accepted) => begun(state, head, accepted),
         ServerMessage::Cancelled(cancelled) => one(cancel_accepted(state, head, cancelled)),
-        ServerMessage::Subscribed(subscribed) => one(observed(state, head, subscribed)),
+        ServerMessage::Subscribed(subscribed) => observed(state, head, subscribed),
+        ServerMessage::Following(following) => subscribed(state, head, &following.request_id),
         ServerMessage::Event(event) => numbered(state, StreamKind::Event, head, event),
         ServerMessage::Result(result) => numbered(state, StreamKind::Result, head, result),
         ServerMessage::JobError(error) => numbered(state, StreamKind::Error, head, error),
@@ -74,7 +81,7 @@ fn accepted(state: &mut State, head: &Head, welcome: &Welcome) -> Bytes {
         runtime: Runtime<'a>,
         capabilities: Shared<'a>,
     }
-    state.open = true;
+    state.session = Some(welcome.session_id);
     let payload = Payload {
         session_id: welcome.session_id,
         runtime: Runtime { kind: &welcome.runtime.name, version: &welcome.runtime.version },
@@ -91,7 +98,7 @@ fn ended(state: &State, head: &Head, error: &SessionError) -> Bytes {
         message: &'a str,
     }
     let (code, message) = (code(error.code, error.details.as_ref()), error.message.as_str());
-    if state.open {
+    if state.session.is_some() {
         return evicted(head, code, message);
     }
     let frame = Frame::new(Word::SessionRejected, head, Rejected { code, message });
@@ -115,23 +122,28 @@ fn goodbye(head: &Head, closed: &Closed) -> Encoded {
     }
 }
 
-fn refusal(state: &mut State, head: &Head, refused: &Refused) -> Bytes {
+fn refusal(state: &mut State, head: &Head, refused: &Refused) -> Encoded {
     let request = refused.request_id.as_deref();
     let asked = request.and_then(|id| state.asked.take(id));
     let ErrorBody { message, retryable, details, .. } = &refused.error;
     let known = code(refused.error.code, details.as_ref());
-    match (refused.kind, asked) {
+    one(match (refused.kind, asked) {
         (RequestKind::Submit, _) => {
             failed(head, request, known, *retryable, message, details.as_ref()).bytes()
         }
         (RequestKind::Cancel, Some(Question::Cancel(target))) => {
             cancel_refused(head, request, &target, message)
         }
-        (_, Some(Question::Unimplemented)) => nack(head, request, Code::Unimplemented, &refused.error),
-        (_, Some(Question::Cancel(_) | Question::Ping(_)) | None) => {
-            nack(head, request, known, &refused.error)
+        // It was accepted before: the daemon can follow no more jobs.
+        (RequestKind::Follow, None) if request.is_some_and(|id| state.subscriptions.depend_on(id)) => {
+            return Encoded { frames: state.subscriptions.close(head, known, message), ..Encoded::default() };
         }
-    }
+        (_, Some(Question::Unimplemented)) => nack(head, request, Code::Unimplemented, &refused.error),
+        (
+            _,
+            Some(Question::Cancel(_) | Question::Ping(_) | Question::Observe | Question::Subscribe(_)) | None,
+        ) => nack(head, request, known, &refused.error),
+    })
 }
 
 fn failed<'a>(
@@ -216,35 +228,73 @@ fn jobs(head: &Head, listed: &Jobs) -> Bytes {
     Frame::new(Word::SessionJobs, head, payload).answering(Some(&listed.request_id)).bytes()
 }
 
+#[derive(Serialize)]
+struct JobAccepted {
+    job_id: JobId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease: Option<Map<String, Value>>,
+}
+
+#[derive(Serialize)]
+struct JobStarted {
+    description: String,
+}
+
+impl JobStarted {
+    fn of(agent: &AgentRef) -> Self {
+        JobStarted { description: format!("invoking {agent}") }
+    }
+}
+
 /// A job is accepted and, as this client has it, started: its agent is begun at once.
 fn begun(state: &mut State, head: &Head, accepted: &Accepted) -> Encoded {
-    #[derive(Serialize)]
-    struct Payload {
-        job_id: JobId,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        lease: Option<Map<String, Value>>,
-    }
-    #[derive(Serialize)]
-    struct Started {
-        description: String,
-    }
     let request = Some(accepted.request_id.as_str());
     let head = Head { job_id: Some(accepted.job_id), trace_id: accepted.trace_id, ..*head };
     let lease = lease::granted(&accepted.lease, accepted.lease_constraints.as_ref());
-    let payload = Payload { job_id: accepted.job_id, lease };
-    let frame = Frame::new(Word::JobAccepted, &head, payload).answering(request).bytes();
+    let answer = JobAccepted { job_id: accepted.job_id, lease };
+    let started = JobStarted::of(&accepted.agent);
     let next = copy(&head, 1);
-    let second = if state.jobs.began(accepted.job_id, &accepted.request_id) {
-        let payload = Started { description: format!("invoking {}", accepted.agent) };
-        Frame::new(Word::JobStarted, &next, payload).answering(request).bytes()
+    let mut frames = vec![Frame::new(Word::JobAccepted, &head, &answer).answering(request).bytes()];
+    if state.jobs.began(accepted.job_id, &accepted.request_id) {
+        frames.push(Frame::new(Word::JobStarted, &next, &started).answering(request).bytes());
     } else {
         let message = format!("{REQUESTS_PER_JOB} requests of this connection wait for the job already");
-        failed(&next, request, Code::ResourceExhausted, true, &message, None).bytes()
-    };
-    Encoded { frames: vec![frame, second], ..Encoded::default() }
+        frames.push(failed(&next, request, Code::ResourceExhausted, true, &message, None).bytes());
+    }
+    if !accepted.repeated {
+        state.subscriptions.tell(&head, Word::JobAccepted, &answer, request, &mut frames);
+        state.subscriptions.tell(&next, Word::JobStarted, &started, request, &mut frames);
+    }
+    Encoded { frames, ..Encoded::default() }
 }
 
-fn observed(state: &mut State, head: &Head, subscribed: &Subscribed) -> Bytes {
+/// A job that began elsewhere and is followed from its beginning.
+fn begun_elsewhere(state: &State, head: &Head, subscribed: &Subscribed) -> Encoded {
+    let mut frames = Vec::new();
+    if subscribed.subscribed_from == 0 {
+        let head = Head { job_id: Some(subscribed.job_id), trace_id: subscribed.trace_id, ..*head };
+        let answer = JobAccepted { job_id: subscribed.job_id, lease: None };
+        let started = JobStarted::of(&subscribed.agent);
+        state.subscriptions.tell(&head, Word::JobAccepted, &answer, None, &mut frames);
+        state.subscriptions.tell(&copy(&head, 1), Word::JobStarted, &started, None, &mut frames);
+    }
+    Encoded { frames, ..Encoded::default() }
+}
+
+/// A subscription is accepted. Its client registers it a moment after it has read so.
+fn subscribed(state: &mut State, head: &Head, request: &str) -> Encoded {
+    #[derive(Serialize)]
+    struct Payload<'a> {
+        subscription_id: &'a str,
+    }
+    let Some(Question::Subscribe(filter)) = state.asked.take(request) else { return Encoded::default() };
+    let id = state.subscriptions.begin(head, filter, request);
+    let frame = Frame::new(Word::SubscribeAccepted, head, Payload { subscription_id: &id });
+    let frames = vec![frame.answering(Some(request)).of(&id).bytes()];
+    Encoded { frames, pause: PAUSE_AFTER_SUBSCRIBED, ..Encoded::default() }
+}
+
+fn observed(state: &mut State, head: &Head, subscribed: &Subscribed) -> Encoded {
     #[derive(Serialize)]
     struct Payload {
         job_id: JobId,
@@ -255,6 +305,9 @@ fn observed(state: &mut State, head: &Head, subscribed: &Subscribed) -> Bytes {
         subscribed_from: u64,
         replayed: bool,
     }
+    let Some(Question::Observe) = state.asked.take(&subscribed.request_id) else {
+        return begun_elsewhere(state, head, subscribed);
+    };
     // A job that is over, and of which nothing is replayed, has nothing to be told of.
     if !subscribed.current_status.is_terminal() || subscribed.replayed {
         state.jobs.observed(subscribed.job_id);
@@ -268,5 +321,5 @@ fn observed(state: &mut State, head: &Head, subscribed: &Subscribed) -> Bytes {
         replayed: subscribed.replayed,
     };
     let head = Head { job_id: Some(subscribed.job_id), trace_id: subscribed.trace_id, ..*head };
-    Frame::new(Word::JobSubscribed, &head, payload).answering(Some(&subscribed.request_id)).bytes()
+    one(Frame::new(Word::JobSubscribed, &head, payload).answering(Some(&subscribed.request_id)).bytes())
 }

@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 
 use super::super::super::envelope::Head;
 use super::super::super::error::ErrorCode;
-use super::super::super::event::{Event, EventKind, Log, Metric, Progress, ResultChunk};
+use super::super::super::event::{Event, EventKind, Log, Metric, Progress, ResultChunk, TraceSpan};
+use super::super::super::id::TraceId;
 use super::super::super::job::{JobError, JobResult, JobStatus};
 use super::super::super::message::StreamKind;
 use super::super::super::time::Timestamp;
@@ -37,11 +38,12 @@ pub(super) fn numbered(
 ) {
     let Some(job) = head.job_id else { return };
     let told = match kind {
-        StreamKind::Event => event(payload),
+        StreamKind::Event => event(payload, head.trace_id),
         StreamKind::Result => Some(completed(payload, head.at)),
         StreamKind::Error => Some(failed(payload, head.at)),
     };
     let waiting = state.jobs.told(job, kind != StreamKind::Event);
+    let own = waiting.requests.first().map(String::as_str);
     let Some(Told { word, at, payload }) = told else { return };
     let head = Head { at, ..*head };
     let named = waiting.requests.iter().map(|request| Some(request.as_str()));
@@ -50,6 +52,7 @@ pub(super) fn numbered(
     for (n, request) in named.chain(unnamed).enumerate() {
         frames.push(Frame::new(word, &copy(&head, n), &payload).answering(request).bytes());
     }
+    state.subscriptions.tell(&head, word, &payload, own, frames);
 }
 
 /// Whether its parser, which is ours, takes this as JSON: one number that is too large, or half a surrogate, would end
@@ -62,19 +65,19 @@ fn told(word: Word, at: Timestamp, payload: &impl Serialize) -> Option<Told> {
     Some(Told { word, at, payload: to_raw_value(payload).ok()? })
 }
 
-fn event(payload: &[u8]) -> Option<Told> {
+fn event(payload: &[u8], trace_id: Option<TraceId>) -> Option<Told> {
     let event: Event = serde_json::from_slice(payload).ok()?;
-    let at = event.ts;
-    let body = event.body.get();
+    let (at, body) = (event.ts, &*event.body);
     let own = match EventKind::parse(&event.kind) {
-        Some(EventKind::Progress) => serde_json::from_str(body)
-            .ok()
-            .and_then(|progress| told(Word::JobProgress, at, &of_progress(&progress))),
-        Some(EventKind::Log) => serde_json::from_str(body).ok().and_then(|log| of_log(&log, at)),
-        Some(EventKind::Metric) => serde_json::from_str(body).ok().and_then(|metric| of_metric(&metric, at)),
-        Some(EventKind::ResultChunk) => serde_json::from_str::<ResultChunk>(body)
-            .ok()
-            .and_then(|chunk| told(Word::JobResultChunk, at, &chunk)),
+        Some(EventKind::Progress) => {
+            read(body).and_then(|progress| told(Word::JobProgress, at, &of_progress(&progress)))
+        }
+        Some(EventKind::Log) => read(body).and_then(|log| of_log(&log, at)),
+        Some(EventKind::Metric) => read(body).and_then(|metric| of_metric(&metric, at)),
+        Some(EventKind::ResultChunk) => {
+            read::<ResultChunk>(body).and_then(|chunk| told(Word::JobResultChunk, at, &chunk))
+        }
+        Some(EventKind::TraceSpan) => read(body).and_then(|span| of_span(&span, trace_id?, at)),
         Some(
             EventKind::Thought
             | EventKind::ToolCall
@@ -82,12 +85,15 @@ fn event(payload: &[u8]) -> Option<Told> {
             | EventKind::Status
             | EventKind::ArtifactRef
             | EventKind::Delegate
-            | EventKind::TraceSpan
             | EventKind::Vendor,
         )
         | None => None,
     };
     own.or_else(|| emitted(&event, at))
+}
+
+fn read<'a, T: Deserialize<'a>>(body: &'a RawValue) -> Option<T> {
+    serde_json::from_str(body.get()).ok()
 }
 
 /// A kind without a word of its own, under its name.
@@ -111,7 +117,7 @@ fn of_progress(progress: &Progress) -> impl Serialize {
         #[serde(flatten)]
         counted: Progress,
     }
-    let percent = progress.total.filter(|total| *total > 0.0).map(|total| progress.current / total * 100.0);
+    let percent = progress.total.filter(|total| *total > 0.0).map(|total| 100.0 * progress.current / total);
     Payload { percent: percent.map(|percent| percent.clamp(0.0, 100.0)), counted: progress.clone() }
 }
 
@@ -147,6 +153,39 @@ fn of_metric(metric: &Metric, at: Timestamp) -> Option<Told> {
     let value = metric.value.as_f64().filter(|value| value.is_finite())?;
     let (name, unit) = (metric.name.as_str(), metric.unit.as_deref().unwrap_or_default());
     told(Word::Metric, at, &Payload { name, value, unit, dims: metric.dimensions.as_ref() })
+}
+
+/// Only one that has both its times and its trace; it has no words for others.
+fn of_span(span: &TraceSpan, trace_id: TraceId, at: Timestamp) -> Option<Told> {
+    #[derive(Serialize)]
+    struct Payload<'a> {
+        name: &'a str,
+        trace_id: TraceId,
+        span_id: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        parent_span_id: Option<&'a str>,
+        start_time: Timestamp,
+        end_time: Timestamp,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        attributes: Option<&'a Map<String, Value>>,
+    }
+    let instant = |text: &Option<String>| Timestamp::parse(text.as_deref()?).ok();
+    if span.span_id.is_empty() || span.parent_span_id.as_deref() == Some("") {
+        return None;
+    }
+    told(
+        Word::TraceSpan,
+        at,
+        &Payload {
+            name: &span.name,
+            trace_id,
+            span_id: span.span_id.as_str(),
+            parent_span_id: span.parent_span_id.as_deref(),
+            start_time: instant(&span.start_at)?,
+            end_time: instant(&span.end_at)?,
+            attributes: span.attributes.as_ref(),
+        },
+    )
 }
 
 fn completed(payload: &[u8], now: Timestamp) -> Told {

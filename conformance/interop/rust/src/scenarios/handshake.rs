@@ -22,6 +22,7 @@ pub async fn a_session_opens_and_tells_its_agents(world: World) -> Outcome {
 pub async fn capabilities_are_what_both_can_do(world: World) -> Outcome {
     let both = world.alice_streaming().await?.capabilities().await;
     ensure!(both.streaming == Some(true), "streaming: {:?}", both.streaming);
+    ensure!(both.subscriptions == Some(true), "subscriptions: {:?}", both.subscriptions);
     ensure!(both.artifacts == Some(false), "artifacts: {:?}", both.artifacts);
     ensure!(both.interrupt.is_none(), "interrupt: {:?}", both.interrupt);
     let whole = world.alice().await?.capabilities().await;

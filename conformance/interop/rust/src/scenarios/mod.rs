@@ -5,6 +5,7 @@ mod envelopes;
 mod handshake;
 mod jobs;
 mod results;
+mod subscriptions;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -59,6 +60,13 @@ scenarios! {
     BOTH results::a_result_of_700_kilobytes_comes_whole,
     BOTH results::a_small_chunked_result_comes_whole,
     BOTH results::who_streams_gets_no_value,
+    BOTH subscriptions::events_arrive_in_order_and_numbered,
+    BOTH subscriptions::filters_pass_only_what_they_name,
+    BOTH subscriptions::what_is_given_up_is_told_nothing_more,
+    BOTH subscriptions::a_cancelled_job_is_told_of,
+    BOTH subscriptions::a_chunked_result_is_put_together_from_its_chunks,
+    SHARED subscriptions::jobs_of_another_session_are_told_of,
+    SHARED subscriptions::another_principal_is_told_nothing,
     BOTH envelopes::pings_are_answered_by_their_own_pongs,
     BOTH envelopes::jobs_are_listed_with_pages_and_filters,
     BOTH envelopes::a_repeated_invocation_is_the_same_job,
