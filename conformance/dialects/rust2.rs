@@ -831,3 +831,40 @@ async fn a_subscription_that_cannot_be_kept_is_refused_or_closed() {
     }
     watching.barrier().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_right_behind_an_accepted_subscription_waits_until_the_client_has_it() {
+    let world = World::new();
+    let mut alice = Crate::open(&world, "tok-a").await;
+    let (_, job) = alice.invoke("puppet", json!({})).await;
+    let request = alice.ask("subscribe", json!({ "filter": { "types": ["log"] } }));
+    world.puppets.log(&job, "at once").await.unwrap();
+    alice.answer(&request, "subscribe.accepted").await;
+    let accepted = tokio::time::Instant::now();
+    alice.takes("log").await;
+    alice.takes("subscribe.event").await;
+    assert!(accepted.elapsed() >= Duration::from_millis(20), "{:?}", accepted.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_connection_is_told_as_an_eviction() {
+    let limits = Limits { lag_signal_events: 3, lag_detach_events: 6, ..Limits::default() };
+    let world = World::built(|builder| builder.limits(limits));
+    let mut alice = Crate::open(&world, "tok-a").await;
+    let (_, job) = alice.invoke("puppet", json!({})).await;
+    world.puppets.log(&job, "1").await.unwrap();
+    let seq = alice.takes("log").await["event_seq"].clone();
+    alice.ask("session.ack", json!({ "last_processed_seq": seq }));
+    alice.barrier().await;
+    for n in 2..20 {
+        world.puppets.log(&job, &n.to_string()).await.unwrap();
+    }
+    let evicted = loop {
+        let frame = alice.frame().await;
+        if frame["type"] == "session.evicted" {
+            break frame;
+        }
+    };
+    assert_eq!(evicted["payload"]["code"], "RESOURCE_EXHAUSTED", "{evicted}");
+    alice.client.ended().await;
+}

@@ -62,7 +62,8 @@ pub(super) fn began(core: &Core, job: &Arc<JobCell>) {
 
 /// Stops following; what is attached stays so.
 pub(super) fn end(core: &Core, session: &SessionCell) {
-    session.lock().following = None;
+    let mut inner = session.lock();
+    inner.following = None;
     core.registry.unfollow(session);
 }
 

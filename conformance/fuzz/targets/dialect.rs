@@ -7,6 +7,7 @@ use arcpd::wire::decode::server_frame;
 use arcpd::wire::dialect::{Choice, Dialect, detect};
 use arcpd::wire::envelope::Head;
 use arcpd::wire::error::{ErrorBody, ErrorCode};
+use arcpd::wire::extension::Following;
 use arcpd::wire::id::{JobId, MessageId, SessionId};
 use arcpd::wire::job::Accepted;
 use arcpd::wire::lease::Lease;
@@ -59,7 +60,14 @@ pub fn check(data: &[u8]) {
     let reply = server_frame(text, &limits).ok().and_then(|reply| reply.message);
     for dialect in chosen.chain([found]) {
         let dialect = &*dialect;
-        let _ = dialect.read(text, &limits);
+        if let Ok(Some(request)) = dialect.read(text, &limits) {
+            // Some write of other sessions' jobs only what was subscribed to.
+            let request_id = request.id;
+            let following = Following { reply_to: request_id.clone(), request_id };
+            for frame in &dialect.message(&head, &ServerMessage::Following(following)).frames {
+                envelope(dialect, frame, &head, None);
+            }
+        }
         if let Some(job) = head.job_id {
             // Some write of a job only what happens in it once it is theirs.
             let accepted = ServerMessage::Accepted(accepted(job, &head));

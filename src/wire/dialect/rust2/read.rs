@@ -27,6 +27,9 @@ use super::status::statuses;
 use super::subscriptions::Filter;
 use super::words::{Word, is_message_id};
 
+/// How long a client is asked to wait when it has too many subscriptions.
+const RETRY_AFTER_MS: u64 = 1_000;
+
 /// Why something cannot be read, and as what it is refused.
 struct Refusal(RequestKind, ErrorBody);
 
@@ -227,7 +230,7 @@ fn subscribe(state: &mut State, id: &str, payload: &str, limits: &Limits) -> Res
     }
     let max = limits.generic_subscriptions;
     if state.subscriptions.len() + state.asked.subscriptions() >= max {
-        let error = ErrorBody::limit("generic_subscriptions", max as u64, 0);
+        let error = ErrorBody::limit("generic_subscriptions", max as u64, RETRY_AFTER_MS);
         return Err(Refusal(RequestKind::Follow, error));
     }
     state.asked.note(id, Question::Subscribe(filter));
