@@ -13,7 +13,6 @@ import interop.Main.Scenario;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.ExecutionException;
-import java.util.concurrent.RejectedExecutionException;
 
 /** Watching a job from another session of its principal. */
 final class Subscriptions {
@@ -28,18 +27,13 @@ final class Subscriptions {
     return session.wire.stream(handle.jobId().value()).stream().map(Wire::essence).toList();
   }
 
-  /** The watched job must be refused: by an error of that job, which ends its publisher. */
-  private static void refused(Session session, JobId job, Events events) throws Exception {
-    String code = session.wire.waitJobEnd(job.value()).payload().get("code").asText();
-    that(code.equals("JOB_NOT_FOUND") || code.equals("PERMISSION_DENIED"), "refused with " + code);
+  /** The publisher must end with this error. */
+  private static void failed(Events events, ErrorCode... codes) throws Exception {
     try {
-      Session.await("the refusal", events.end());
-      throw new AssertionError("the subscription ended without an error");
+      Session.await("the end of the publisher", events.end());
+      throw new AssertionError("the publisher ended without an error");
     } catch (ExecutionException e) {
-      // An error that comes before the user has subscribed to the publisher shuts it down.
-      if (!(e.getCause() instanceof RejectedExecutionException)) {
-        Check.isError("subscribe", e.getCause(), ErrorCode.valueOf(code));
-      }
+      Check.isError("subscribe", e.getCause(), codes);
     }
   }
 
@@ -64,6 +58,28 @@ final class Subscriptions {
     equal(stream(watcher, handle), stream(submitter, handle), "the two sessions' streams");
     var subscribed = watcher.wire.ofType("job.subscribed").get(0).payload();
     equal(subscribed.get("current_status").asText(), "success", "current_status");
+  }
+
+  @Scenario("ws")
+  static void subscribe_to_a_finished_job_without_history(World world) throws Exception {
+    Session submitter = world.open();
+    JobHandle handle = submitter.submit("ticker", SLOW);
+    Session.resultOf(handle);
+    Session watcher = world.open();
+    equal(watcher.watch(handle.jobId(), SubscribeOptions.live()).all(), List.of(), "events of the subscription");
+    equal(stream(watcher, handle), stream(submitter, handle).subList(COUNT, COUNT + 1), "the end alone");
+  }
+
+  @Scenario("ws")
+  static void subscribe_to_a_failed_job(World world) throws Exception {
+    Session submitter = world.open();
+    JobHandle handle =
+        submitter.submit("failer", "{'code': 'PERMISSION_DENIED', 'message': 'no', 'after_events': 2}");
+    Session.failsWith(handle, ErrorCode.PERMISSION_DENIED);
+    Session watcher = world.open();
+    Events watched = watcher.watch(handle.jobId());
+    failed(watched, ErrorCode.PERMISSION_DENIED);
+    equal(stream(watcher, handle), stream(submitter, handle), "the two sessions' streams");
   }
 
   @Scenario("ws")
@@ -175,7 +191,7 @@ final class Subscriptions {
     Session bob = world.open("bob");
     JobHandle handle = alice.submit("ticker", SLOW);
     JobHandle his = bob.submit("ticker", SLOW);
-    refused(bob, handle.jobId(), bob.watch(handle.jobId()));
+    failed(bob.watch(handle.jobId()), ErrorCode.JOB_NOT_FOUND, ErrorCode.PERMISSION_DENIED);
     equalJson(Session.resultOf(handle), "{'ticks': 25}", "alice's result");
     equalJson(Session.resultOf(his), "{'ticks': 25}", "bob's result");
     equal(bob.wire.received(f -> Wire.isOf(f, handle.jobId().value()) && Wire.isProgress(f)), List.of(), "leaked events");
@@ -187,7 +203,7 @@ final class Subscriptions {
     JobHandle running = session.submit("ticker", SLOW);
     Events watched = session.watch(UNKNOWN);
     equalJson(session.run("echo", "'beside it'"), "'beside it'", "a submit beside it");
-    refused(session, UNKNOWN, watched);
+    failed(watched, ErrorCode.JOB_NOT_FOUND);
     equalJson(Session.resultOf(running), "{'ticks': 25}", "result of the running job");
   }
 }

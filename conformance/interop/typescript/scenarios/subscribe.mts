@@ -43,6 +43,31 @@ scenario(async function subscribe_to_a_finished_job(world) {
   equal(streamOf(watcher, handle.jobId), streamOf(submitter, handle.jobId), "the two sessions' streams");
 }, "ws");
 
+scenario(async function subscribe_to_a_finished_job_without_history(world) {
+  const submitter = await world.open();
+  const handle = await submitter.submit("ticker", { count: 6, interval_ms: 1 });
+  await resultOf(handle);
+  const watcher = await world.open();
+  const sub = await watcher.subscribe(handle.jobId);
+  equal([sub.currentStatus, sub.subscribedFrom], ["success", 6], "subscription");
+  await watcher.wire.waitJobEnd(handle.jobId);
+  equal(streamOf(watcher, handle.jobId), streamOf(submitter, handle.jobId).slice(-1), "the end alone");
+}, "ws");
+
+scenario(async function subscribe_to_a_failed_job(world) {
+  const submitter = await world.open();
+  const request = { code: "PERMISSION_DENIED", message: "no", after_events: 2 };
+  const handle = await submitter.submit("failer", request);
+  await failsWith("failer", handle.done, "PERMISSION_DENIED");
+  const watcher = await world.open();
+  const sub = await watcher.subscribe(handle.jobId, { history: true });
+  equal(sub.currentStatus, "error", "status of the subscription");
+  await watcher.wire.waitJobEnd(handle.jobId);
+  equal(streamOf(watcher, handle.jobId), streamOf(submitter, handle.jobId), "the two sessions' streams");
+  await watcher.settle();
+  equal(watcher.seen.at(-1)?.payload.code, "PERMISSION_DENIED", "what the watcher's handler was given");
+}, "ws");
+
 scenario(async function subscribe_from_a_position(world) {
   const { submitter, watcher, handle } = await pair(world);
   await submitter.wire.waitTicks(handle.jobId, 8);
