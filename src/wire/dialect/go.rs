@@ -18,14 +18,14 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::super::encode::{self, json};
-use super::super::envelope::Head;
-use super::super::error::{ErrorBody, ErrorCode};
-use super::super::job::{Accepted, JobResult};
-use super::super::message::{ServerMessage, StreamKind};
-use super::super::session::SessionError;
 use super::first::{First, is_uuid_v7};
 use super::{Dialect, Encoded};
+use crate::wire::encode::{self, json};
+use crate::wire::envelope::Head;
+use crate::wire::error::{ErrorBody, ErrorCode};
+use crate::wire::job::{Accepted, JobResult};
+use crate::wire::message::{ServerMessage, StreamKind};
+use crate::wire::session::SessionError;
 
 /// Inline results up to this size stand under both names.
 const BOTH_NAMES_BYTES: usize = 256 * 1024;

@@ -10,13 +10,13 @@
 
 use std::time::Duration;
 
-use super::super::encode::{self, Theirs};
-use super::super::envelope::Head;
-use super::super::error::ErrorBody;
-use super::super::message::{Refused, ServerMessage};
 use super::first::{First, is_ulid};
 use super::refusal::{self, Refusal};
 use super::{Dialect, Encoded};
+use crate::wire::encode::{self, Theirs};
+use crate::wire::envelope::Head;
+use crate::wire::error::ErrorBody;
+use crate::wire::message::{Refused, ServerMessage};
 
 /// How many features a hello lists at least, before their order is a sign.
 const FEATURES: usize = 3;

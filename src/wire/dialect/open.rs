@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::super::decode::Undecodable;
-use super::super::id::JobId;
-use super::super::message::{ClientMessage, Request, RequestKind, ServerMessage, StreamKind};
+use crate::wire::decode::Undecodable;
+use crate::wire::id::JobId;
+use crate::wire::message::{ClientMessage, Request, RequestKind, ServerMessage, StreamKind};
 
 /// How a client came to a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

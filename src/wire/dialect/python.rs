@@ -15,17 +15,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::super::decode::{self, Undecodable};
-use super::super::encode::{self, json};
-use super::super::envelope::Head;
-use super::super::job::{Accepted, JobError, JobResult, JobStatus};
-use super::super::lease::Lease;
-use super::super::limits::Limits;
-use super::super::message::{Refused, Request, RequestKind, ServerMessage, StreamKind};
 use super::first::{First, is_ulid};
 use super::open::Open;
 use super::refusal::{self, NothingToSee, Refusal};
 use super::{Dialect, Encoded, unheard_of};
+use crate::wire::decode::{self, Undecodable};
+use crate::wire::encode::{self, json};
+use crate::wire::envelope::Head;
+use crate::wire::job::{Accepted, JobError, JobResult, JobStatus};
+use crate::wire::lease::Lease;
+use crate::wire::limits::Limits;
+use crate::wire::message::{Refused, Request, RequestKind, ServerMessage, StreamKind};
 
 /// Measured need: 1 ms was always enough, 0 lost events in three runs of five.
 const PAUSE_AFTER_SUBSCRIBED: Duration = Duration::from_millis(20);
@@ -133,7 +133,7 @@ fn refused_submit(head: &Head, refused: &Refused) -> Encoded {
         agent: refused
             .agent
             .clone()
-            .unwrap_or_else(|| super::super::agent_ref::AgentRef { name: "unknown".into(), version: None }),
+            .unwrap_or_else(|| crate::wire::agent_ref::AgentRef { name: "unknown".into(), version: None }),
         lease: Lease::default(),
         lease_constraints: None,
         accepted_at: refused.at,
@@ -170,10 +170,10 @@ fn ended_otherwise(head: &Head, payload: &Bytes) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::error::{ErrorBody, ErrorCode};
-    use super::super::super::id::{JobId, MessageId, SessionId};
-    use super::super::super::time::Timestamp;
     use super::*;
+    use crate::wire::error::{ErrorBody, ErrorCode};
+    use crate::wire::id::{JobId, MessageId, SessionId};
+    use crate::wire::time::Timestamp;
 
     fn head() -> Head {
         Head {

@@ -2,15 +2,15 @@
 
 use serde::Serialize;
 
-use super::super::encode::{self, Theirs};
-use super::super::envelope::Head;
-use super::super::error::{ErrorBody, ErrorCode};
-use super::super::job::JobStatus;
-use super::super::lease::Lease;
-use super::super::message::{Refused, RequestKind, ServerMessage};
-use super::super::session::Jobs;
-use super::super::time::Timestamp;
 use super::Encoded;
+use crate::wire::encode::{self, Theirs};
+use crate::wire::envelope::Head;
+use crate::wire::error::{ErrorBody, ErrorCode};
+use crate::wire::job::JobStatus;
+use crate::wire::lease::Lease;
+use crate::wire::message::{Refused, RequestKind, ServerMessage};
+use crate::wire::session::Jobs;
+use crate::wire::time::Timestamp;
 
 /// The payload of a `job.error` that ends no job of ours.
 #[derive(Serialize)]

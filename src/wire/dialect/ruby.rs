@@ -15,18 +15,18 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::super::encode::{self, Theirs, json};
-use super::super::envelope::Head;
-use super::super::error::{ErrorBody, ErrorCode};
-use super::super::id::JobId;
-use super::super::job::{Accepted, JobError, JobStatus, SUCCEEDED, Subscribed};
-use super::super::lease::{BUDGET, Lease, LeaseConstraints, MODELS};
-use super::super::message::{Refused, ServerMessage, StreamKind};
-use super::super::session::{Jobs, SessionError, Welcome};
-use super::super::time::Timestamp;
 use super::first::First;
 use super::refusal::{self, Refusal};
 use super::{Dialect, Encoded};
+use crate::wire::encode::{self, Theirs, json};
+use crate::wire::envelope::Head;
+use crate::wire::error::{ErrorBody, ErrorCode};
+use crate::wire::id::JobId;
+use crate::wire::job::{Accepted, JobError, JobStatus, SUCCEEDED, Subscribed};
+use crate::wire::lease::{BUDGET, Lease, LeaseConstraints, MODELS};
+use crate::wire::message::{Refused, ServerMessage, StreamKind};
+use crate::wire::session::{Jobs, SessionError, Welcome};
+use crate::wire::time::Timestamp;
 
 /// How the canonical payload of a delegation begins.
 const DELEGATE: &[u8] = br#"{"kind":"delegate""#;

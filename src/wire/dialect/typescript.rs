@@ -12,17 +12,17 @@
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::super::decode::{self, Undecodable};
-use super::super::encode;
-use super::super::envelope::Head;
-use super::super::id::MessageId;
-use super::super::job::{JobError, JobStatus};
-use super::super::limits::Limits;
-use super::super::message::{Refused, Request, RequestKind, ServerMessage, StreamKind};
 use super::first::First;
 use super::open::Open;
 use super::refusal::{self, NothingToSee};
 use super::{Dialect, Encoded, unheard_of};
+use crate::wire::decode::{self, Undecodable};
+use crate::wire::encode;
+use crate::wire::envelope::Head;
+use crate::wire::id::MessageId;
+use crate::wire::job::{JobError, JobStatus};
+use crate::wire::limits::Limits;
+use crate::wire::message::{Refused, Request, RequestKind, ServerMessage, StreamKind};
 
 /// Serves one connection of the TypeScript client.
 #[derive(Default)]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::super::session::AgentEntry;
+use crate::wire::session::AgentEntry;
 
 /// The client's list, as far as it asks for something that can be answered with yes or no.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

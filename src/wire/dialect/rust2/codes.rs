@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::super::super::error::ErrorCode;
+use crate::wire::error::ErrorCode;
 
 /// Those of its twenty-four codes that the daemon has a use for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

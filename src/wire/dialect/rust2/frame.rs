@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::super::super::encode::json;
-use super::super::super::envelope::{Head, VERSION};
-use super::super::super::id::{JobId, MessageId, SessionId, TraceId};
-use super::super::super::time::Timestamp;
 use super::words::{Word, is_message_id};
+use crate::wire::encode::json;
+use crate::wire::envelope::{Head, VERSION};
+use crate::wire::id::{JobId, MessageId, SessionId, TraceId};
+use crate::wire::time::Timestamp;
 
 /// One frame, before it is written.
 #[derive(Debug, Serialize)]

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::super::super::id::JobId;
+use crate::wire::id::JobId;
 
 /// Requests of one connection that wait for the same job at a time: what happens in it is told to each of them.
 pub(super) const REQUESTS_PER_JOB: usize = 16;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::super::super::lease::{Lease, LeaseConstraints, LeaseRequest};
-use super::super::super::time::Timestamp;
+use crate::wire::lease::{Lease, LeaseConstraints, LeaseRequest};
+use crate::wire::time::Timestamp;
 
 const COST_BUDGET: (&str, &str) = ("cost_budget", "cost.budget");
 const MODEL_USE: (&str, &str) = ("model_use", "model.use");

@@ -39,13 +39,13 @@ use self::asked::Asked;
 use self::capabilities::Capabilities;
 use self::jobs::Jobs;
 use self::subscriptions::Subscriptions;
-use super::super::decode::Undecodable;
-use super::super::envelope::Head;
-use super::super::id::SessionId;
-use super::super::limits::Limits;
-use super::super::message::{Request, ServerMessage, StreamKind};
 use super::first::First;
 use super::{Dialect, Encoded};
+use crate::wire::decode::Undecodable;
+use crate::wire::envelope::Head;
+use crate::wire::id::SessionId;
+use crate::wire::limits::Limits;
+use crate::wire::message::{Request, ServerMessage, StreamKind};
 
 /// Speaks with one connection of the Rust crate.
 #[derive(Debug, Default)]

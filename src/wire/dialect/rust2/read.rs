@@ -6,19 +6,6 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use super::super::super::agent_ref::AgentRef;
-use super::super::super::decode::{self, Undecodable};
-use super::super::super::envelope::Envelope;
-use super::super::super::error::ErrorBody;
-use super::super::super::extension::{Follow, Unfollow};
-use super::super::super::feature::Feature;
-use super::super::super::job::{Cancel, Submit, Subscribe, Unsubscribe};
-use super::super::super::limits::Limits;
-use super::super::super::message::{ClientMessage, Request, RequestKind};
-use super::super::super::session::{
-    Auth, ClientCapabilities, Close, Hello, JobFilter, ListJobs, Ping, Software, StatusFilter, Token,
-};
-use super::super::super::time::Timestamp;
 use super::State;
 use super::asked::Question;
 use super::capabilities::Capabilities;
@@ -26,6 +13,19 @@ use super::lease;
 use super::status::statuses;
 use super::subscriptions::Filter;
 use super::words::{Word, is_message_id};
+use crate::wire::agent_ref::AgentRef;
+use crate::wire::decode::{self, Undecodable};
+use crate::wire::envelope::Envelope;
+use crate::wire::error::ErrorBody;
+use crate::wire::extension::{Follow, Unfollow};
+use crate::wire::feature::Feature;
+use crate::wire::job::{Cancel, Submit, Subscribe, Unsubscribe};
+use crate::wire::limits::Limits;
+use crate::wire::message::{ClientMessage, Request, RequestKind};
+use crate::wire::session::{
+    Auth, ClientCapabilities, Close, Hello, JobFilter, ListJobs, Ping, Software, StatusFilter, Token,
+};
+use crate::wire::time::Timestamp;
 
 /// How long a client is asked to wait when it has too many subscriptions.
 const RETRY_AFTER_MS: u64 = 1_000;

@@ -6,15 +6,6 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::super::super::agent_ref::AgentRef;
-use super::super::super::encode::json;
-use super::super::super::envelope::Head;
-use super::super::super::error::ErrorBody;
-use super::super::super::id::{JobId, SessionId, TraceId};
-use super::super::super::job::{Accepted, Cancelled, Subscribed};
-use super::super::super::message::{Refused, RequestKind, ServerMessage, StreamKind};
-use super::super::super::session::{Closed, Jobs, Pong, SessionError, Welcome};
-use super::super::super::time::Timestamp;
 use super::super::Encoded;
 use super::asked::Question;
 use super::capabilities::Shared;
@@ -23,6 +14,15 @@ use super::frame::{Frame, copy};
 use super::jobs::REQUESTS_PER_JOB;
 use super::words::Word;
 use super::{State, lease, status, told};
+use crate::wire::agent_ref::AgentRef;
+use crate::wire::encode::json;
+use crate::wire::envelope::Head;
+use crate::wire::error::ErrorBody;
+use crate::wire::id::{JobId, SessionId, TraceId};
+use crate::wire::job::{Accepted, Cancelled, Subscribed};
+use crate::wire::message::{Refused, RequestKind, ServerMessage, StreamKind};
+use crate::wire::session::{Closed, Jobs, Pong, SessionError, Welcome};
+use crate::wire::time::Timestamp;
 
 /// For the client's own bookkeeping, as for other clients.
 const PAUSE_AFTER_SUBSCRIBED: Duration = Duration::from_millis(20);

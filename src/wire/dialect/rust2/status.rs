@@ -1,6 +1,6 @@
 //! Where a job stands, in this client's words.
 
-use super::super::super::job::JobStatus;
+use crate::wire::job::JobStatus;
 
 /// The word for a status.
 pub(super) fn word(status: JobStatus) -> &'static str {

@@ -5,10 +5,10 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::super::super::envelope::Head;
 use super::codes::Code;
 use super::frame::{Frame, copy};
 use super::words::Word;
+use crate::wire::envelope::Head;
 
 /// Which events; a list that is empty asks for nothing in particular.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]

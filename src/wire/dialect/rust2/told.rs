@@ -5,18 +5,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 
-use super::super::super::envelope::Head;
-use super::super::super::error::ErrorCode;
-use super::super::super::event::{Event, EventKind, Log, Metric, Progress, ResultChunk, TraceSpan};
-use super::super::super::id::TraceId;
-use super::super::super::job::{JobError, JobResult, JobStatus};
-use super::super::super::message::StreamKind;
-use super::super::super::time::Timestamp;
 use super::State;
 use super::codes::{Code, code};
 use super::frame::{Frame, copy};
 use super::said::Failed;
 use super::words::Word;
+use crate::wire::envelope::Head;
+use crate::wire::error::ErrorCode;
+use crate::wire::event::{Event, EventKind, Log, Metric, Progress, ResultChunk, TraceSpan};
+use crate::wire::id::TraceId;
+use crate::wire::job::{JobError, JobResult, JobStatus};
+use crate::wire::message::StreamKind;
+use crate::wire::time::Timestamp;
 
 /// Its levels; what is at another is told as `info`, with the level among the attributes.
 const LEVELS: [&str; 6] = ["trace", "debug", "info", "warn", "error", "critical"];
