@@ -1,0 +1,3 @@
+//! Whether a runtime keeps to ARCP: what there is to keep.
+
+pub mod catalogue;
