@@ -150,7 +150,7 @@ struct Entry {
 /// What is wrong with a requirement whose fields are all well-formed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 enum BadEntry {
-    #[error("{id}: expected features of the specification in `needs`, got {flag:?}")]
+    #[error("{id}: expected feature flags like \"list_jobs\" in `needs`, got {flag:?}")]
     Feature { id: RequirementId, flag: String },
     #[error("{0}: expected a `why_not`, as it is not observable and does not bind clients only")]
     WhyNotMissing(RequirementId),
@@ -352,7 +352,7 @@ mod tests {
             ),
             (
                 entry("ARCP-5-1", "observable = true\nneeds = [\"lists\"]"),
-                "expected features of the specification in `needs`, got \"lists\"",
+                "expected feature flags like \"list_jobs\" in `needs`, got \"lists\"",
             ),
             (entry("ARCP-5-1", "observable = false"), "ARCP-5-1: expected a `why_not`"),
             (entry("ARCP-5-1", "observable = true\nwhy_not = \"Dark.\""), "ARCP-5-1: expected no `why_not`"),
@@ -407,6 +407,46 @@ mod tests {
             .iter()
             .find(|known| known.binds == Party::Client && known.observable == Observable::Yes);
         assert_eq!(seen, None);
+    }
+
+    #[test]
+    fn every_numbered_section_with_normative_words_has_requirements() {
+        // Chapters 1 to 3 repeat what later ones define; 13 has examples only; 15 and 16 ask for nothing.
+        let sections = [
+            ["4", "5", "6.1", "6.2", "6.3", "6.4", "6.5", "6.6"],
+            ["6.7", "7.1", "7.2", "7.3", "7.4", "7.5", "7.6", "7.7"],
+            ["8.1", "8.2", "8.3", "8.4", "9.1", "9.2", "9.3", "9.4"],
+            ["9.5", "9.6", "9.7", "9.8", "10", "11", "12", "14"],
+        ];
+        let mut found: Vec<_> = built_in().iter().map(|known| known.id.section.to_string()).collect();
+        found.dedup();
+        assert_eq!(found, sections.concat());
+    }
+
+    #[test]
+    fn every_feature_of_the_specification_is_needed_by_something_and_ours_by_nothing() {
+        let catalogue = built_in();
+        let set =
+            |features: &mut dyn Iterator<Item = Feature>| features.fold(FeatureSet::EMPTY, FeatureSet::and);
+        let mut needed = catalogue.iter().flat_map(|known| known.needs.iter());
+        let mut specified =
+            Feature::ALL.iter().copied().filter(|feature| !feature.as_str().starts_with("x-"));
+        assert_eq!(set(&mut needed), set(&mut specified));
+    }
+
+    #[test]
+    fn the_counts_are_known() {
+        let catalogue = built_in();
+        let count =
+            |wanted: &dyn Fn(&Requirement) -> bool| catalogue.iter().filter(|known| wanted(known)).count();
+        let levels = [Level::Must, Level::Should, Level::May].map(|level| {
+            [false, true].map(|inferred| count(&|known| (known.level, known.inferred) == (level, inferred)))
+        });
+        assert_eq!(levels, [[61, 73], [24, 1], [31, 1]], "must, should, may: stated and inferred");
+        let parties =
+            [Party::Runtime, Party::Client, Party::Both].map(|party| count(&|known| known.binds == party));
+        assert_eq!(parties, [148, 24, 19], "runtime, client, both");
+        assert_eq!(count(&|known| known.observable == Observable::Yes), 138, "observable");
     }
 
     #[test]
