@@ -19,7 +19,9 @@ fn world() -> World {
         dialect: Some(dialect.parse().unwrap()),
         hash: hash(token),
     };
-    World::built(|builder| builder.tokens([entry("tok-spec", "spec"), entry("tok-go", "go")]))
+    World::built(|builder| {
+        builder.tokens([entry("tok-spec", "spec"), entry("tok-go", "go"), entry("tok-rust2", "rust2")])
+    })
 }
 
 /// A client at an address that names a dialect, or none, with its hello sent.
@@ -83,6 +85,28 @@ async fn an_address_with_a_dialect_that_there_is_not_is_refused_with_the_names_o
     let refused = client.expect("session.error").await;
     let message = refused["payload"]["message"].as_str().unwrap();
     assert!(Choice::all().all(|choice| message.contains(&choice.to_string())), "{message}");
+    client.ended().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tokens_dialect_reads_the_first_frame_or_turns_it_away() {
+    let world = world();
+    let open = json!({
+        "arcp": "1.1", "id": "msg_01M7VY1V4SSWHDAVR0ZVMT8KQN", "timestamp": "2026-11-20T07:34:35.417889428Z",
+        "type": "session.open", "payload": {
+            "auth": { "scheme": "bearer", "token": "tok-rust2" }, "client": { "kind": "interop", "version": "2.0.0" },
+            "capabilities": { "streaming": true }
+        }
+    });
+    let accepted = at(&world, None, &open).expect("session.accepted").await;
+    assert_eq!(accepted["correlation_id"], open["id"]);
+    assert_eq!(accepted["payload"]["capabilities"]["streaming"], true);
+    let mut hello = hello_in(GO);
+    hello["payload"]["auth"]["token"] = json!("tok-rust2");
+    let mut client = at(&world, None, &hello);
+    let refused = client.expect("session.error").await;
+    let message = refused["payload"]["message"].as_str().unwrap();
+    assert!(message.starts_with("the token's dialect rust2 cannot read this first frame"), "{message}");
     client.ended().await;
 }
 

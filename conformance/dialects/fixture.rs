@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use arcpd::embed::{Builder, Runtime};
-use arcpd::transport::memory::MemoryTransport;
+use arcpd::transport::Transport;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -54,7 +54,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn over(transport: MemoryTransport) -> Client {
+    pub(crate) fn over<T: Transport>(transport: T) -> Client
+    where
+        T::Reader: 'static,
+        T::Writer: 'static,
+    {
         Client { peer: Peer::over(transport), session: String::new(), welcome: Value::Null }
     }
 
@@ -100,6 +104,11 @@ impl Client {
         self.send(
             &json!({ "arcp": "1.1", "id": id, "type": kind, "session_id": session, "payload": payload }),
         );
+    }
+
+    /// Sends a text as it is.
+    pub(crate) fn send_text(&mut self, text: String) {
+        self.peer.send_raw(text);
     }
 
     /// Submits, and gives the job of the acceptance.

@@ -7,6 +7,7 @@
 mod common;
 
 mod chosen;
+mod faults;
 mod fixture;
 mod go;
 mod java;

@@ -137,3 +137,34 @@ async fn while_a_handle_is_open_no_refusal_fails_it() {
     client.ask("5", "session.list_jobs", json!({ "cursor": "forged" }));
     assert_eq!(client.expect("session.error").await["payload"]["request_id"], "5");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_subscription_taken_back_before_its_answer_leaves_nothing_open() {
+    let world = World::new();
+    let mut client = Client::welcomed(&world, include_str!("captured/python.jsonl"), |_| ()).await;
+    let mut other = Client::welcomed(&world, include_str!("captured/python.jsonl"), |_| ()).await;
+    let job = other.begun("1", json!({ "agent": "puppet" })).await;
+    client.ask("2", "job.subscribe", json!({ "job_id": job, "history": true }));
+    client.ask("3", "job.unsubscribe", json!({ "job_id": job }));
+    client.expect("job.subscribed").await;
+    client.ask("4", "session.list_jobs", json!({ "cursor": "forged" }));
+    assert_eq!(client.expect("session.error").await["payload"]["request_id"], "4");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_pause_serves_all_subscriptions_that_wait_and_holds_up_no_other_answer() {
+    let world = World::new();
+    let mut client = Client::welcomed(&world, include_str!("captured/python.jsonl"), |_| ()).await;
+    let job = client.begun("1", json!({ "agent": "puppet" })).await;
+    for n in 0..200 {
+        client.ask(&format!("s{n}"), "job.subscribe", json!({ "job_id": job }));
+    }
+    client.ask("ping", "session.ping", json!({ "nonce": "n" }));
+    let before = tokio::time::Instant::now();
+    for _ in 0..200 {
+        client.expect("job.subscribed").await;
+    }
+    client.expect("session.pong").await;
+    // Virtual time: the pauses of all of them, one after the other, would be four seconds of it.
+    assert!(before.elapsed() < Duration::from_secs(1), "{:?}", before.elapsed());
+}

@@ -216,3 +216,27 @@ async fn a_resume_with_a_position_of_each_job_brings_what_is_missing_of_each_and
     assert_eq!(missing, expected.map(|(job, what)| (job, what.to_owned())));
     again.hears_nothing().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn positions_of_a_resume_say_nothing_of_what_comes_later() {
+    let world = World::new();
+    let mut client = Client::welcomed(&world, GEM, |_| ()).await;
+    let over = client.begun("1", json!({ "agent": "echo", "input": 1, "idempotency_key": "k" })).await;
+    client.expect("job.result").await;
+    let running = client.begun("2", json!({ "agent": "puppet" })).await;
+    let token = client.welcome["payload"]["resume_token"].clone();
+    drop(client);
+    let mut again = Client::welcomed(&world, GEM, |hello| {
+        let seen = json!({ over.as_str(): 1, running.as_str(): u64::MAX });
+        hello["payload"]["resume"] = json!({ "token": token, "last_event_seq": seen });
+    })
+    .await;
+    world.puppets.log(&running, "after a position that was never there").await.unwrap();
+    assert_eq!(again.expect("job.event").await["job_id"], json!(running));
+    // Asked for again, it is sent again.
+    again.ask("3", "job.subscribe", json!({ "job_id": over, "history": true, "from_event_seq": 0 }));
+    again.expect("job.subscribed").await;
+    assert_eq!(again.expect("job.result").await["job_id"], json!(over));
+    assert_eq!(again.begun("4", json!({ "agent": "echo", "input": 1, "idempotency_key": "k" })).await, over);
+    assert_eq!(again.expect("job.result").await["job_id"], json!(over));
+}

@@ -285,6 +285,7 @@ const ROWS: &[Row] = &[
         fields: &[
             "runtime/writer.rs Cursor.frames",
             "wire/dialect/mod.rs Encoded.frames",
+            "wire/dialect/mod.rs Encoded.later",
             "wire/dialect/rust2/lease.rs Asked.cost_budget",
             "wire/dialect/rust2/lease.rs Asked.model_use",
             "wire/dialect/rust2/lease.rs Asked.others",
@@ -304,6 +305,7 @@ const ROWS: &[Row] = &[
             "wire/dialect/rust2/jobs.rs Jobs.known",
             "wire/dialect/rust2/jobs.rs Waiting.requests",
             "wire/dialect/open.rs Open.jobs",
+            "wire/dialect/open.rs Open.subscribing",
         ],
     },
     Row {

@@ -41,10 +41,10 @@ fn nested(depth: usize) -> String {
 fn no_json() -> Vec<Case> {
     let keys: String = (0..10_000).map(|n| format!("\"k{n}\":0,")).collect();
     vec![
-        case(r#"{"arcp":"1.1","id":"a","type":"job.su"#, None, "not an envelope"),
+        case(r#"{"arcp":"1.1","id":"a","type":"job.su"#, Some("a"), "not an envelope"),
         case(
             r#"{"arcp":"1.1","id":"a","type":"session.ping","payload":{"nonce":"n"}}}"#,
-            None,
+            Some("a"),
             "not an envelope",
         ),
         case("hello", None, "not an envelope"),
@@ -54,7 +54,7 @@ fn no_json() -> Vec<Case> {
         case("null", None, "not an envelope"),
         case(r#""a""#, None, "not an envelope"),
         (b"{\"arcp\":\"1.1\",\"id\":\"a\xff\"}".to_vec(), None, "UTF-8"),
-        case(r#"{"id":"a","id":"b"}"#, None, "twice"),
+        case(r#"{"id":"a","id":"b"}"#, Some("a"), "twice"),
         case(format!("{{{keys}\"id\":\"a\"}}"), Some("a"), "at most 64"),
         case(nested(65), Some("a"), "nests deeper than 64"),
         case(nested(100_000), Some("a"), "nests deeper than 64"),

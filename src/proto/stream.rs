@@ -375,7 +375,7 @@ impl Stream {
         let unseen = self.extents.iter().find_map(|extent| {
             let has = match &extent.piece {
                 Piece::Run { job, first_pos, len } => {
-                    seen.get(job).map_or(0, |pos| (pos + 1).saturating_sub(*first_pos).min(*len))
+                    seen.get(job).map_or(0, |pos| pos.saturating_add(1).saturating_sub(*first_pos).min(*len))
                 }
                 Piece::Private { .. } => 0,
             };

@@ -45,8 +45,8 @@ pub(super) struct Link {
     pub(super) from: u64,
     /// The last number that was given out before the connection began.
     pub(super) given: u64,
-    /// What the client has of jobs beyond that number; it is not sent again.
-    pub(super) seen: BTreeMap<JobId, u64>,
+    /// Positions of jobs that the client has beyond the number that it resumed after.
+    seen: BTreeMap<JobId, u64>,
 }
 
 /// A connection that was not let in.
@@ -164,27 +164,47 @@ async fn open<R: FrameReader>(
     let request_id = Some(request.id.clone());
     let turn = |error| turn(request_id.clone(), error);
     takes_sessions(core).map_err(turn)?;
-    // What the address says stands; then what the token says; then what the first frame shows.
-    let spoken = |by_token: Option<dialect::Choice>| match by_token {
-        Some(choice) if wanted.is_none() => choice.open(&frame),
-        Some(_) | None => dialect.clone(),
+    let opening = handshake::open(request).map_err(turn)?;
+    let caller = match &opening {
+        Opening::New { auth, .. } => Some(authenticate(core, auth.as_ref()).map_err(turn)?),
+        Opening::Resume { auth: Some(auth), .. } => Some(authenticate(core, Some(auth)).map_err(turn)?),
+        Opening::Resume { auth: None, .. } => None,
     };
-    match handshake::open(request).map_err(turn)? {
-        Opening::New { auth, client, features } => {
-            let caller = authenticate(core, auth.as_ref()).map_err(turn)?;
-            let (principal, dialect) = (caller.principal, spoken(caller.dialect));
+    // What the address says stands; then what the token says; then what the first frame shows.
+    let by_token = caller.as_ref().and_then(|caller| caller.dialect).filter(|_| wanted.is_none());
+    let (dialect, opening) = match by_token.filter(|choice| choice.to_string() != dialect.name()) {
+        Some(choice) => again(core, choice, &frame).map_err(turn)?,
+        None => (dialect.clone(), opening),
+    };
+    match opening {
+        Opening::New { client, features, .. } => {
+            let principal = caller.ok_or_else(|| turn(unauthenticated(Unauthenticated)))?.principal;
             let client = client.map(|c| format!("{} {}", c.name, c.version)).unwrap_or_default();
             tracing::debug!(%principal, client, "authenticated");
             begin(core, principal, features, dialect).await.map(Some).map_err(turn)
         }
-        Opening::Resume { resume, auth } => {
-            let caller = auth.map(|auth| authenticate(core, Some(&auth))).transpose().map_err(turn)?;
-            let dialect = spoken(caller.as_ref().and_then(|caller| caller.dialect));
+        Opening::Resume { resume, .. } => {
             let resumed = go_on(core, &resume, caller.map(|caller| caller.principal), dialect).await;
             core.meters.resumed(resumed.is_ok());
             resumed.map(Some).map_err(turn)
         }
     }
+}
+
+/// Reads the first frame in the dialect that the token asks for.
+fn again(
+    core: &Core,
+    choice: dialect::Choice,
+    frame: &[u8],
+) -> Result<(Arc<dyn Dialect>, Opening), ErrorBody> {
+    let dialect = choice.open(frame);
+    let read = dialect.read(frame, &core.limits).map_err(|bad| bad.error);
+    let opening = read.and_then(|request| handshake::open(request.ok_or_else(handshake::not_an_opening)?));
+    let opening = opening.map_err(|error| {
+        let message = format!("the token's dialect {choice} cannot read this first frame: {}", error.message);
+        ErrorBody { message, ..error }
+    })?;
+    Ok((dialect, opening))
 }
 
 /// Whether a session can be opened or resumed now.
@@ -212,7 +232,11 @@ fn authenticate(core: &Core, auth: Option<&Auth>) -> Result<Caller, ErrorBody> {
     auth.and_then(|auth| Some((auth.scheme.as_str(), auth.token.as_ref()?)))
         .ok_or(Unauthenticated)
         .and_then(|(scheme, token)| core.authenticator.authenticate(scheme, token))
-        .map_err(|refused| ErrorBody::new(ErrorCode::Unauthenticated, refused.to_string()))
+        .map_err(unauthenticated)
+}
+
+fn unauthenticated(refused: Unauthenticated) -> ErrorBody {
+    ErrorBody::new(ErrorCode::Unauthenticated, refused.to_string())
 }
 
 fn hash(token: &Token) -> TokenHash {
@@ -372,13 +396,13 @@ async fn read<R: FrameReader>(link: &Link, mut reader: R) -> std::convert::Infal
                 }
                 frame_came(link, &frame).await
             }
-            Ok(Received::Rejected(fault)) => Some(nameless(&fault)),
+            Ok(Received::Rejected(fault)) => Some(unreadable(&*link.dialect, &fault)),
             Err(Ended::Closed) => {
                 link.end(CloseReason::Done);
                 break;
             }
             Err(Ended::Fault(fault)) => {
-                refuse(link, nameless(&fault));
+                refuse(link, unreadable(&*link.dialect, &fault));
                 link.end(close_reason(&fault));
                 break;
             }
@@ -457,16 +481,14 @@ fn about(message: &ClientMessage) -> (Option<AgentRef>, Option<String>) {
     }
 }
 
-fn nameless(fault: &FrameFault) -> Undecodable {
+/// What cannot be read at all is refused as what it began as.
+fn unreadable(dialect: &dyn Dialect, fault: &FrameFault) -> Undecodable {
     let error = ErrorBody::invalid(fault.to_string());
-    Undecodable {
-        kind: RequestKind::Unknown,
-        request_id: None,
-        trace_id: None,
-        agent: None,
-        job_id: None,
-        error,
-    }
+    let (kind, request_id) = match fault {
+        FrameFault::TooLong { beginning, .. } => dialect.beginning(beginning),
+        FrameFault::Binary | FrameFault::NotUtf8(_) | FrameFault::Protocol(_) => (RequestKind::Unknown, None),
+    };
+    Undecodable { kind, request_id, trace_id: None, agent: None, job_id: None, error }
 }
 
 fn refuse(link: &Link, refused: Undecodable) {
@@ -486,6 +508,11 @@ fn refuse(link: &Link, refused: Undecodable) {
 }
 
 impl Link {
+    /// Whether the client has this already, by what it said when it resumed. What was numbered since, it cannot have.
+    pub(super) fn has(&self, job: JobId, pos: u64, seq: u64) -> bool {
+        seq <= self.given && self.seen.get(&job).is_some_and(|seen| pos <= *seen)
+    }
+
     /// Makes the writer of this connection end.
     fn end(&self, reason: CloseReason) {
         self.session.close(self.generation, reason);

@@ -42,6 +42,9 @@ use crate::wire::session::{Ping, SessionError};
 /// Payload bytes that are read from the store at a time.
 const READ_BYTES: usize = 64 * 1024;
 
+/// Turns in which a connection is still answered while the daemon stops: who asks and asks is not heard for ever.
+const LAST_ANSWERS: u32 = 64;
+
 /// Traces of jobs that a connection remembers, at most.
 const TRACES: usize = 4_096;
 
@@ -75,12 +78,15 @@ impl<W: FrameWriter> Outbox<W> {
         self.flush().await
     }
 
+    /// Sends what a message became, to the last frame.
     async fn feed(&mut self, encoded: Encoded) -> Result<(), CloseReason> {
-        let Encoded { before, frames, mut pause } = encoded;
-        self.rest(before).await?;
+        let Encoded { frames, pause, later } = encoded;
         for frame in frames {
             self.frame(frame).await?;
-            self.rest(std::mem::take(&mut pause)).await?;
+        }
+        self.rest(pause).await?;
+        for frame in later {
+            self.frame(frame).await?;
         }
         Ok(())
     }
@@ -135,12 +141,20 @@ struct Cursor<'a> {
     frames: Vec<Bytes>,
     /// Payload bytes of the stream since the last answers.
     turn_bytes: usize,
+    /// Turns of answers alone since the daemon stops.
+    last_answers: u32,
 }
 
 /// Sends what there is to send until the connection has to close; returns why.
 pub(super) async fn write<W: FrameWriter>(link: &Link, outbox: &mut Outbox<W>) -> CloseReason {
-    let mut cursor =
-        Cursor { link, sent: link.from, traces: HashMap::new(), frames: Vec::new(), turn_bytes: 0 };
+    let mut cursor = Cursor {
+        link,
+        sent: link.from,
+        traces: HashMap::new(),
+        frames: Vec::new(),
+        turn_bytes: 0,
+        last_answers: 0,
+    };
     loop {
         if let Err(reason) = cursor.turn(outbox).await {
             return reason;
@@ -166,9 +180,17 @@ impl Cursor<'_> {
             Work::Send { replies, extents, ticket } => {
                 let newest = replies.iter().map(|reply| reply.ticket).fold(ticket, Ord::max);
                 link.core.store.applied(newest).await.map_err(|_| CloseReason::GoingAway)?;
+                let only_answers = extents.is_empty();
                 self.replies(outbox, replies).await?;
                 self.extents(outbox, extents).await?;
                 self.spoke();
+                if only_answers && link.core.stopping.is_cancelled() {
+                    self.last_answers += 1;
+                }
+                if self.last_answers > LAST_ANSWERS {
+                    outbox.flush().await?;
+                    return Err(CloseReason::GoingAway);
+                }
                 Ok(())
             }
             Work::Close { replies, reason } => {
@@ -195,12 +217,19 @@ impl Cursor<'_> {
         outbox: &mut Outbox<W>,
         replies: Vec<Reply>,
     ) -> Result<(), CloseReason> {
+        // One pause serves all of them: nobody waits for somebody else's.
+        let mut rest = Encoded::default();
         for Reply { message, job_id, trace_id, .. } in replies {
             let (id, at) = (self.link.core.message_id(), self.link.core.ambient.now());
             let head = Head { id, session_id: self.link.session.id, job_id, trace_id, event_seq: None, at };
-            outbox.feed(self.link.dialect.message(&head, &message)).await?;
+            let Encoded { frames, pause, later } = self.link.dialect.message(&head, &message);
+            for frame in frames {
+                outbox.frame(frame).await?;
+            }
+            rest.pause = rest.pause.max(pause);
+            rest.later.extend(later);
         }
-        Ok(())
+        outbox.feed(rest).await
     }
 
     async fn extents<W: FrameWriter>(
@@ -253,7 +282,7 @@ impl Cursor<'_> {
             }
             for record in records {
                 let seq = extent.first_seq + (pos - first_pos);
-                if self.link.seen.get(&job).is_none_or(|seen| pos > *seen) {
+                if !self.link.has(job, pos, seq) {
                     let head = self.head(job, trace_id, seq);
                     self.record(outbox, head, job, &record).await?;
                 }

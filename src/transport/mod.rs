@@ -34,6 +34,8 @@ pub enum FrameFault {
     TooLong {
         /// The limit in bytes.
         max: usize,
+        /// What it began with, as far as that was kept.
+        beginning: Bytes,
     },
     /// Text that is none.
     #[error("the frame is not UTF-8: {0}")]

@@ -68,7 +68,7 @@ impl<R> LineReader<R> {
     fn received(&self, line: Line) -> Received {
         match line {
             Line::Text(text) => Received::Text(text),
-            Line::TooLong => Received::Rejected(FrameFault::TooLong { max: self.max }),
+            Line::TooLong(beginning) => Received::Rejected(FrameFault::TooLong { max: self.max, beginning }),
         }
     }
 }
@@ -195,7 +195,7 @@ mod tests {
         out.write_all(format!("\n{exact}\n{over}\r\n  \n{exact}\r\nend").as_bytes()).await.unwrap();
         drop(out);
         assert_eq!(reader.receive().await.unwrap(), Received::Text(exact.clone().into()));
-        let fault = FrameFault::TooLong { max: MAX };
+        let fault = FrameFault::TooLong { max: MAX, beginning: over.clone().into() };
         assert_eq!(reader.receive().await.unwrap(), Received::Rejected(fault));
         assert_eq!(reader.receive().await.unwrap(), Received::Text(exact.into()));
         assert_eq!(reader.receive().await.unwrap(), text("end"), "half a line at the end is a line");

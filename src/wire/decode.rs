@@ -2,7 +2,10 @@
 //!
 //! What any published client writes is accepted from every client; only what is written differs by dialect.
 
-use serde::Deserialize;
+use std::fmt;
+
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::agent_ref::AgentRef;
@@ -48,8 +51,10 @@ impl Undecodable {
 /// # Errors
 /// [`Undecodable`] with `INVALID_REQUEST`, and the request's id where it has one.
 pub fn client_frame(frame: &[u8], limits: &Limits) -> Result<Request, Box<Undecodable>> {
-    let envelope = envelope(frame, limits)
-        .map_err(|message| Undecodable::at(RequestKind::Unknown, id_of(frame), &message))?;
+    let envelope = envelope(frame, limits).map_err(|message| {
+        let Beginning { id, kind } = beginning(frame);
+        Undecodable::at(RequestKind::parse(&kind), id, &message)
+    })?;
     let kind = envelope.kind.as_deref().map_or(RequestKind::Unknown, RequestKind::parse);
     let id = match text("id", envelope.id.as_deref()) {
         Ok(id) => id.to_owned(),
@@ -82,15 +87,39 @@ pub(super) fn envelope<'a>(frame: &'a [u8], limits: &Limits) -> Result<Envelope<
     serde_json::from_str(text).map_err(|error| unquoted(format!("the frame is not an envelope: {error}")))
 }
 
-/// The id of a JSON object that is no envelope, so that its sender knows which one is refused.
-pub(super) fn id_of(frame: &[u8]) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Named {
-        id: String,
+/// What a frame shows of itself before whatever is wrong with it. Clients write the id and the type first.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Beginning {
+    /// Its id, where that makes sense.
+    pub(super) id: Option<String>,
+    /// Its type; empty where it has none.
+    pub(super) kind: String,
+}
+
+/// Reads as much as there is of a frame that is no envelope, or of the beginning of one.
+pub(super) fn beginning(frame: &[u8]) -> Beginning {
+    struct Reading<'a>(&'a mut Beginning);
+    impl<'de> Visitor<'de> for Reading<'_> {
+        type Value = ();
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+            while let Some(key) = map.next_key::<String>()? {
+                match key.as_str() {
+                    "id" if self.0.id.is_none() => self.0.id = Some(map.next_value()?),
+                    "type" => self.0.kind = map.next_value()?,
+                    _ => drop(map.next_value::<IgnoredAny>()?),
+                }
+            }
+            Ok(())
+        }
     }
-    let object = frame.trim_ascii_start().starts_with(b"{");
-    let Named { id } = object.then(|| serde_json::from_slice(frame).ok()).flatten()?;
-    text("id", Some(&id)).is_ok().then_some(id)
+    let mut found = Beginning::default();
+    // Where it ends or makes no sense, what was found before is all there is.
+    let _ = serde_json::Deserializer::from_slice(frame).deserialize_map(Reading(&mut found));
+    found.id = found.id.filter(|id| text("id", Some(id)).is_ok());
+    found
 }
 
 pub(super) fn text<'a>(field: &str, value: Option<&'a str>) -> Result<&'a str, String> {

@@ -35,9 +35,12 @@ pub fn too_deep(json: &[u8], max: usize) -> bool {
 pub enum Line {
     /// A line without its end.
     Text(Bytes),
-    /// A line longer than allowed; it is dropped up to its end and the stream goes on.
-    TooLong,
+    /// A line longer than allowed; it is dropped up to its end and the stream goes on. What it began with.
+    TooLong(Bytes),
 }
+
+/// Bytes of a line that is too long which are kept, to tell what it was.
+const BEGINNING_BYTES: usize = 4 * 1024;
 
 /// Cuts a byte stream into lines; blank ones are skipped, `\r\n` is a line end too.
 #[derive(Debug)]
@@ -90,7 +93,8 @@ impl Lines {
                 line.truncate(line.len() - 1);
             }
             if line.len() > self.max {
-                return Some(Line::TooLong);
+                line.truncate(BEGINNING_BYTES);
+                return Some(Line::TooLong(Bytes::copy_from_slice(&line)));
             }
             if !line.iter().all(u8::is_ascii_whitespace) {
                 return Some(Line::Text(line.freeze()));
@@ -119,11 +123,13 @@ impl Lines {
         if self.buffer.len() - half_an_end <= self.max {
             return None;
         }
+        let kept = BEGINNING_BYTES.min(self.buffer.len());
+        let beginning = Bytes::copy_from_slice(&self.buffer[..kept]);
         self.buffer.clear();
         self.scanned = 0;
         self.number = self.ends + 1;
         let first = !std::mem::replace(&mut self.dropping, true);
-        first.then_some(Line::TooLong)
+        first.then_some(Line::TooLong(beginning))
     }
 }
 
@@ -142,6 +148,15 @@ mod tests {
         }
         out.extend(lines.rest());
         out
+    }
+
+    /// Whatever a line that is too long began with depends on the pieces.
+    fn shown(lines: Vec<Line>) -> Vec<Line> {
+        let each = lines.into_iter().map(|line| match line {
+            Line::Text(_) => line,
+            Line::TooLong(_) => text("?"),
+        });
+        each.collect()
     }
 
     fn text(t: &'static str) -> Line {
@@ -171,8 +186,12 @@ mod tests {
 
     #[test]
     fn an_over_long_line_is_told_once_and_the_stream_goes_on() {
-        assert_eq!(lines(3, &[b"aaaa", b"aaaaaaa", b"a\nok\n"]), [Line::TooLong, text("ok")]);
-        assert_eq!(lines(3, &[b"aaaa\nok\n"]), [Line::TooLong, text("ok")]);
+        let told = |beginning: &'static [u8]| Line::TooLong(Bytes::from_static(beginning));
+        assert_eq!(lines(3, &[b"aaaa", b"aaaaaaa", b"a\nok\n"]), [told(b"aaaa"), text("ok")]);
+        assert_eq!(lines(3, &[b"aaaab\nok\n"]), [told(b"aaaab"), text("ok")]);
+        let long = "x".repeat(2 * BEGINNING_BYTES);
+        let Line::TooLong(beginning) = &lines(3, &[long.as_bytes()])[0] else { panic!("it is too long") };
+        assert_eq!(beginning.len(), BEGINNING_BYTES);
     }
 
     #[test]
@@ -182,8 +201,8 @@ mod tests {
             for size in 1..=input.len() {
                 let pieces: Vec<&[u8]> = input.as_bytes().chunks(size).collect();
                 assert_eq!(
-                    lines(3, &pieces),
-                    [text("abc"), Line::TooLong, text("ab"), text("abc")],
+                    shown(lines(3, &pieces)),
+                    [text("abc"), text("?"), text("ab"), text("abc")],
                     "{size}"
                 );
             }

@@ -1,6 +1,7 @@
 //! Leases as they are asked for and echoed (§9): namespaces, patterns, constraints.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -135,31 +136,45 @@ impl Serialize for Lease {
 
 impl<'de> Deserialize<'de> for Lease {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Grants;
-        impl<'de> Visitor<'de> for Grants {
+        struct Reading;
+        impl<'de> Visitor<'de> for Reading {
             type Value = Lease;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object of namespaces, each with a list of patterns")
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Lease, A::Error> {
-                let mut lease = Lease::default();
+                let mut grants = Grants::default();
                 while let Some(namespace) = map.next_key()? {
-                    lease.take(namespace, &mut map)?;
+                    grants.take(namespace, &mut map)?;
                 }
-                Ok(lease)
+                Ok(grants.lease)
             }
         }
-        deserializer.deserialize_map(Grants)
+        deserializer.deserialize_map(Reading)
     }
 }
 
-impl Lease {
+/// A lease that is being read, and the names in it: there may be many, before anybody has counted them.
+#[derive(Default)]
+struct Grants {
+    lease: Lease,
+    names: HashSet<String>,
+}
+
+impl Grants {
     fn take<'de, A: MapAccess<'de>>(&mut self, namespace: String, map: &mut A) -> Result<(), A::Error> {
-        if self.0.iter().any(|(known, _)| *known == namespace) {
+        if !self.names.insert(namespace.clone()) {
             return Err(A::Error::custom(format!("the namespace {namespace:?} is named twice")));
         }
-        self.0.push((namespace, map.next_value()?));
+        self.lease.0.push((namespace, map.next_value()?));
         Ok(())
+    }
+
+    /// A namespace without patterns, unless it has some: they say more than its name.
+    fn whole(&mut self, namespace: String) {
+        if self.names.insert(namespace.clone()) {
+            self.lease.0.push((namespace, vec![EVERYTHING.into()]));
+        }
     }
 }
 
@@ -194,32 +209,27 @@ impl Serialize for LeaseRequest {
 
 impl<'de> Deserialize<'de> for LeaseRequest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Grants;
-        impl<'de> Visitor<'de> for Grants {
+        struct Reading;
+        impl<'de> Visitor<'de> for Reading {
             type Value = LeaseRequest;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object of namespaces, each with a list of patterns")
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<LeaseRequest, A::Error> {
-                let mut asked = LeaseRequest::default();
+                let (mut grants, mut expires_at) = (Grants::default(), None);
                 let mut words: Vec<String> = Vec::new();
                 while let Some(key) = map.next_key::<String>()? {
                     match key.as_str() {
-                        EXPIRES_AT => asked.expires_at = map.next_value()?,
+                        EXPIRES_AT => expires_at = map.next_value()?,
                         CAPABILITIES => words = map.next_value()?,
-                        _ => asked.lease.take(key, &mut map)?,
+                        _ => grants.take(key, &mut map)?,
                     }
                 }
-                for word in words {
-                    // Patterns of the same namespace say more than its name.
-                    if !asked.lease.0.iter().any(|(known, _)| *known == word) {
-                        asked.lease.0.push((word, vec![EVERYTHING.into()]));
-                    }
-                }
-                Ok(asked)
+                words.into_iter().for_each(|word| grants.whole(word));
+                Ok(LeaseRequest { lease: grants.lease, expires_at })
             }
         }
-        deserializer.deserialize_map(Grants)
+        deserializer.deserialize_map(Reading)
     }
 }
 

@@ -76,7 +76,8 @@ pub fn check(data: &[u8]) {
             }
         }
         for message in [Some(&refused), reply.as_ref()].into_iter().flatten() {
-            for frame in &dialect.message(&head, message).frames {
+            let encoded = dialect.message(&head, message);
+            for frame in encoded.frames.iter().chain(&encoded.later) {
                 envelope(dialect, frame, &head, None);
             }
         }

@@ -3,6 +3,7 @@
 //! Data: the limit, a cut, its sizes; then the stream.
 
 use arcpd::wire::frame::{Line, Lines};
+use bytes::Bytes;
 
 use super::input::Input;
 
@@ -38,6 +39,13 @@ fn read(stream: &[u8], max: usize, sizes: &[usize]) -> Vec<Line> {
         );
     }
     out.extend(lines.rest());
+    // What is kept of a line that is too long depends on the pieces.
+    for line in &mut out {
+        if let Line::TooLong(beginning) = line {
+            assert!(beginning.len() <= 4 * 1024);
+            *beginning = Bytes::new();
+        }
+    }
     out
 }
 
@@ -46,7 +54,7 @@ fn naive(stream: &[u8], max: usize) -> Vec<Line> {
     for line in stream.split(|byte| *byte == b'\n') {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.len() > max {
-            out.push(Line::TooLong);
+            out.push(Line::TooLong(Bytes::new()));
         } else if !line.iter().all(u8::is_ascii_whitespace) {
             out.push(Line::Text(line.to_vec().into()));
         }

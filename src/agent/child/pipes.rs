@@ -177,7 +177,7 @@ impl Stdout {
         let broken = |broken: BrokenContract| Some(Said::Over(Over::Broken(broken.at_line(number))));
         let line = match line {
             Line::Text(line) => line,
-            Line::TooLong => {
+            Line::TooLong(_) => {
                 let max = self.limits.agent_line_bytes;
                 return broken(BrokenContract(format!("a line is longer than {max} bytes; split it")));
             }

@@ -315,7 +315,7 @@ fn ended(error: WsError, max: usize) -> Ended {
         Ended::Closed
     } else {
         match error {
-            WsError::Capacity(_) => Ended::Fault(FrameFault::TooLong { max }),
+            WsError::Capacity(_) => Ended::Fault(FrameFault::TooLong { max, beginning: Bytes::new() }),
             WsError::Utf8(why) => Ended::Fault(FrameFault::NotUtf8(why)),
             WsError::Protocol(why) => Ended::Fault(FrameFault::Protocol(why.to_string())),
             WsError::ConnectionClosed

@@ -89,7 +89,7 @@ async fn the_limit_holds_for_frames_and_for_messages_in_fragments() {
         let (mut client, (mut reader, _writer)) = raw().await;
         client.write_all(&over).await.unwrap();
         let ended = reader.receive().await.unwrap_err();
-        assert!(matches!(ended, Ended::Fault(FrameFault::TooLong { max: 1_024 })), "{ended}");
+        assert!(matches!(ended, Ended::Fault(FrameFault::TooLong { max: 1_024, .. })), "{ended}");
     }
 }
 

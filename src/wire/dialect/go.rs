@@ -54,7 +54,7 @@ impl Dialect for Go {
         match message {
             ServerMessage::Accepted(accepted) => {
                 if accepted.repeated {
-                    encoded.frames.push(known_already(head, accepted));
+                    encoded.later.push(known_already(head, accepted));
                 }
                 encoded.pause = PAUSE_BEFORE_A_JOB;
             }

@@ -72,7 +72,7 @@ fn refused(head: &Head, refused: &Refused) -> Encoded {
         Some(_) => {
             let refusal = Refusal::new(&refused.error, job_id, request_id, head.at);
             let frame = encode::foreign_frame("job.error", head, Theirs { id: None, job_id }, &refusal);
-            Encoded { before: PAUSE_FOR_A_LISTENER, ..frame.into() }
+            Encoded { frames: Vec::new(), pause: PAUSE_FOR_A_LISTENER, later: vec![frame] }
         }
     }
 }

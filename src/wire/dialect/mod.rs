@@ -24,22 +24,22 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use self::first::First;
-use super::decode::{self, Undecodable};
+use super::decode::{self, Beginning, Undecodable};
 use super::encode;
 use super::envelope::Head;
 use super::id::JobId;
 use super::limits::Limits;
-use super::message::{Request, ServerMessage, StreamKind};
+use super::message::{Request, RequestKind, ServerMessage, StreamKind};
 
 /// What one message becomes on the wire.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Encoded {
-    /// How long the writer has to wait before the first frame.
-    pub before: Duration,
     /// The frames, in order; none where the client is better off without an answer.
     pub frames: Vec<Bytes>,
-    /// How long the writer has to wait after the first frame before it sends anything else.
+    /// How long the client needs before it gets what follows: events, and `later`. Other answers need not wait.
     pub pause: Duration,
+    /// Frames that have to wait for the pause as well.
+    pub later: Vec<Bytes>,
 }
 
 impl From<Bytes> for Encoded {
@@ -59,6 +59,17 @@ pub trait Dialect: Send + Sync {
     /// [`Undecodable`] with `INVALID_REQUEST`, and the request's id where it has one.
     fn read(&self, frame: &[u8], limits: &Limits) -> Result<Option<Request>, Box<Undecodable>> {
         decode::client_frame(frame, limits).map(Some)
+    }
+
+    /// The kind of request that a type stands for.
+    fn kind(&self, word: &str) -> RequestKind {
+        RequestKind::parse(word)
+    }
+
+    /// What can be said of a frame of which only the beginning is there, or makes sense: its kind and its id.
+    fn beginning(&self, frame: &[u8]) -> (RequestKind, Option<String>) {
+        let Beginning { id, kind } = decode::beginning(frame);
+        (self.kind(&kind), id)
     }
 
     /// Writes a message outside the numbered stream.

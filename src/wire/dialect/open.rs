@@ -1,6 +1,6 @@
 //! What is open on a connection: what a `session.error` would reject, for clients that reject everything on one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::wire::decode::Undecodable;
 use crate::wire::id::JobId;
@@ -17,6 +17,9 @@ enum Held {
 #[derive(Debug, Default)]
 pub(super) struct Open {
     requests: u64,
+    /// Subscriptions that wait for their answer, in order; none where it was taken back meanwhile. As many as the
+    /// session's replies.
+    subscribing: VecDeque<Option<JobId>>,
     /// As many as a session may follow.
     jobs: BTreeMap<JobId, Held>,
 }
@@ -31,10 +34,26 @@ impl Open {
     pub(super) fn read(&mut self, read: &Result<Request, Box<Undecodable>>) {
         let kind = read.as_ref().map_or_else(|bad| bad.kind, |request| request.message.kind());
         self.requests += u64::from(is_awaited(kind));
+        let named = |job_id: &Option<String>| job_id.as_ref().and_then(|text| text.parse::<JobId>().ok());
         if let Ok(Request { message: ClientMessage::Unsubscribe(unsubscribe), .. }) = read
-            && let Some(job) = unsubscribe.job_id.as_ref().and_then(|text| text.parse::<JobId>().ok())
-            && self.jobs.get(&job) == Some(&Held::Watched)
+            && let Some(job) = named(&unsubscribe.job_id)
         {
+            self.unsubscribed(job);
+        }
+        if kind == RequestKind::Subscribe {
+            let job = match read {
+                Ok(Request { message: ClientMessage::Subscribe(subscribe), .. }) => named(&subscribe.job_id),
+                Ok(_) | Err(_) => None,
+            };
+            self.subscribing.push_back(job);
+        }
+    }
+
+    fn unsubscribed(&mut self, job: JobId) {
+        for waiting in self.subscribing.iter_mut().filter(|waiting| **waiting == Some(job)) {
+            *waiting = None;
+        }
+        if self.jobs.get(&job) == Some(&Held::Watched) {
             self.jobs.remove(&job);
         }
     }
@@ -42,14 +61,21 @@ impl Open {
     /// A message goes to the client. What it answers is not open any more.
     pub(super) fn says(&mut self, message: &ServerMessage) {
         match message {
-            ServerMessage::Refused(refused) if is_awaited(refused.kind) => self.answered(),
+            ServerMessage::Refused(refused) if is_awaited(refused.kind) => {
+                self.answered();
+                if refused.kind == RequestKind::Subscribe {
+                    self.subscribing.pop_front();
+                }
+            }
             ServerMessage::Accepted(accepted) => {
                 self.answered();
                 self.jobs.insert(accepted.job_id, Held::Submitted);
             }
             ServerMessage::Subscribed(subscribed) => {
                 self.answered();
-                self.jobs.entry(subscribed.job_id).or_insert(Held::Watched);
+                if self.subscribing.pop_front().flatten().is_some() {
+                    self.jobs.entry(subscribed.job_id).or_insert(Held::Watched);
+                }
             }
             ServerMessage::Jobs(_) => self.answered(),
             ServerMessage::Refused(_)

@@ -118,7 +118,7 @@ fn watched_in_vain(head: &Head, refused: &Refused) -> Encoded {
     let error = Refusal::new(&refused.error, names.job_id, refused.request_id.as_deref(), refused.at);
     let subscribed = encode::foreign_frame("job.subscribed", head, names, &NothingToSee::new(refused));
     let error = encode::foreign_frame("job.error", head, names, &error);
-    Encoded { frames: vec![subscribed, error], pause: PAUSE_AFTER_SUBSCRIBED, ..Encoded::default() }
+    Encoded { frames: vec![subscribed], pause: PAUSE_AFTER_SUBSCRIBED, later: vec![error] }
 }
 
 /// An acceptance and an end for a job that never was.

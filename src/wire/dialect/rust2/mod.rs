@@ -45,7 +45,7 @@ use crate::wire::decode::Undecodable;
 use crate::wire::envelope::Head;
 use crate::wire::id::SessionId;
 use crate::wire::limits::Limits;
-use crate::wire::message::{Request, ServerMessage, StreamKind};
+use crate::wire::message::{Request, RequestKind, ServerMessage, StreamKind};
 
 /// Speaks with one connection of the Rust crate.
 #[derive(Debug, Default)]
@@ -78,6 +78,10 @@ impl Dialect for Rust2 {
 
     fn read(&self, frame: &[u8], limits: &Limits) -> Result<Option<Request>, Box<Undecodable>> {
         read::request(&mut self.state.lock(), frame, limits)
+    }
+
+    fn kind(&self, word: &str) -> RequestKind {
+        read::kind_of(word)
     }
 
     fn message(&self, head: &Head, message: &ServerMessage) -> Encoded {

@@ -14,7 +14,7 @@ use super::status::statuses;
 use super::subscriptions::Filter;
 use super::words::{Word, is_message_id};
 use crate::wire::agent_ref::AgentRef;
-use crate::wire::decode::{self, Undecodable};
+use crate::wire::decode::{self, Beginning, Undecodable};
 use crate::wire::envelope::Envelope;
 use crate::wire::error::ErrorBody;
 use crate::wire::extension::{Follow, Unfollow};
@@ -44,8 +44,10 @@ pub(super) fn request(
     frame: &[u8],
     limits: &Limits,
 ) -> Result<Option<Request>, Box<Undecodable>> {
-    let envelope = decode::envelope(frame, limits)
-        .map_err(|message| Undecodable::at(RequestKind::Unknown, decode::id_of(frame), &message))?;
+    let envelope = decode::envelope(frame, limits).map_err(|message| {
+        let Beginning { id, kind } = decode::beginning(frame);
+        Undecodable::at(kind_of(&kind), id, &message)
+    })?;
     let id = decode::text("id", envelope.id.as_deref())
         .and_then(|id| if is_message_id(id) { Ok(id) } else { Err("id: expected one like msg_01J…".into()) })
         .map_err(|message| Undecodable::at(RequestKind::Unknown, None, &message))?
@@ -104,6 +106,10 @@ fn message(
             if let Some(job) = unsubscribe.job_id.as_deref().and_then(|job| job.parse().ok()) {
                 state.jobs.unobserved(job);
             }
+            if state.subscriptions.len() > 0 {
+                // The subscriptions by filter still look at it.
+                return Ok(None);
+            }
             ClientMessage::Unsubscribe(unsubscribe)
         }
         Asks::Subscribe => ClientMessage::Follow(subscribe(state, id, payload, limits)?),
@@ -118,6 +124,24 @@ fn message(
             return Err(as_a(RequestKind::Unknown)(message));
         }
     }))
+}
+
+/// The kind of request that a word stands for.
+pub(super) fn kind_of(word: &str) -> RequestKind {
+    match Word::parse(word).map(asks) {
+        Some(Asks::Open) => RequestKind::Hello,
+        Some(Asks::Close) => RequestKind::Close,
+        Some(Asks::Ping { .. }) => RequestKind::Ping,
+        Some(Asks::Ack) => RequestKind::Ack,
+        Some(Asks::List) => RequestKind::ListJobs,
+        Some(Asks::Invoke) => RequestKind::Submit,
+        Some(Asks::Cancel) => RequestKind::Cancel,
+        Some(Asks::Observe) => RequestKind::Subscribe,
+        Some(Asks::Unobserve) => RequestKind::Unsubscribe,
+        Some(Asks::Subscribe) => RequestKind::Follow,
+        Some(Asks::Unsubscribe) => RequestKind::Unfollow,
+        Some(Asks::Nothing | Asks::TooMuch) | None => RequestKind::Unknown,
+    }
 }
 
 /// What a word asks of the daemon.
@@ -222,6 +246,7 @@ fn subscribe(state: &mut State, id: &str, payload: &str, limits: &Limits) -> Res
             "payload.since: nothing of before is told; subscribe to a job with history".into(),
         ));
     }
+    filter.check().map_err(&refused)?;
     if filter.sessions().any(|named| Some(named) != own.as_deref()) {
         state.asked.note(id, Question::Unimplemented);
         return Err(refused(

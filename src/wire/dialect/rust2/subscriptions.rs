@@ -37,7 +37,31 @@ enum Priority {
     Critical,
 }
 
+/// Names in one list of a filter, and characters in one of them: a filter is compared with every event.
+const FILTER_NAMES: usize = 64;
+const FILTER_CHARS: usize = 128;
+
 impl Filter {
+    /// Whether it is as small as a filter has to be.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let Filter { session_id, trace_id, job_id, stream_id, types, min_priority: _ } = self;
+        for (name, list) in [
+            ("session_id", session_id),
+            ("trace_id", trace_id),
+            ("job_id", job_id),
+            ("stream_id", stream_id),
+            ("types", types),
+        ] {
+            if list.len() > FILTER_NAMES || list.iter().any(|text| text.chars().count() > FILTER_CHARS) {
+                let got = list.len();
+                return Err(format!(
+                    "payload.filter.{name}: expected at most {FILTER_NAMES} texts of {FILTER_CHARS} characters, got {got}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// The sessions that it names.
     pub(super) fn sessions(&self) -> impl Iterator<Item = &str> {
         self.session_id.iter().map(String::as_str)
