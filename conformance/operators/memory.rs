@@ -323,7 +323,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         what: "Sessions that follow their principal",
-        bounds: &[Limit("connections")],
+        bounds: &[Limit("followers_per_principal")],
         metrics: &["arcpd_connections"],
         fields: &["runtime/registry.rs Followers.by_principal"],
     },

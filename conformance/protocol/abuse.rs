@@ -395,6 +395,22 @@ async fn refusals_are_answered_at_a_bounded_rate_and_only_the_sender_waits() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_no_to_what_makes_sense_makes_nobody_wait() {
+    let world = World::with(Limits { refusals_per_sec: 5, ..Limits::default() });
+    let mut alice = world.alice().await;
+    let start = Instant::now();
+    for n in 0..300 {
+        alice.send_raw(frame(&format!("no{n}"), "job.submit", json!({ "agent": "nosuch" })).to_string());
+    }
+    for n in 0..300 {
+        alice.refused(&format!("no{n}"), "AGENT_NOT_AVAILABLE").await;
+    }
+    let echo = alice.submit(json!({ "agent": "echo" })).await;
+    alice.end_of(&echo).await;
+    assert_eq!(start.elapsed().as_millis(), 0, "clients give up on a submit after five seconds");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_line_over_the_limit_costs_that_line() {
     let world = World::with(Limits { frame_bytes: 100_000, refusals_per_sec: 1_000, ..Limits::default() });
     let sender = Peer::welcomed(world.lines(1 << 16), "tok-a", FEATURES).await;

@@ -4,7 +4,7 @@ use arcpd::wire::limits::Limits;
 use serde_json::{Value, json};
 
 use crate::common::peer::{FEATURES, Peer};
-use crate::fixture::World;
+use crate::fixture::{World, pass};
 
 async fn follower(world: &World, token: &str) -> Peer {
     let features: Vec<&str> = FEATURES.iter().copied().chain(["x-arcpd.follow"]).collect();
@@ -144,6 +144,23 @@ async fn it_ends_where_no_more_can_be_attached_and_says_so() {
     let again = follow(&mut watching).await;
     let error = watching.refused(&again, "INTERNAL_ERROR").await;
     assert_eq!(error["details"]["limit"], "attachments_per_session");
+}
+
+#[tokio::test(start_paused = true)]
+async fn so_many_sessions_of_a_principal_follow_it_and_no_more() {
+    let world = World::with(Limits { followers_per_principal: 2, ..Limits::default() });
+    let (mut first, mut second) = (follower(&world, "tok-a").await, follower(&world, "tok-a").await);
+    for peer in [&mut first, &mut second] {
+        follow(peer).await;
+        follow(peer).await;
+    }
+    let mut third = follower(&world, "tok-a").await;
+    let error = third.ask_in_vain("x-arcpd.follow", json!({}), "INTERNAL_ERROR").await;
+    assert_eq!(error["details"]["limit"], "followers_per_principal");
+    follow(&mut follower(&world, "tok-b").await).await;
+    drop(first);
+    pass(1_000).await;
+    follow(&mut third).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

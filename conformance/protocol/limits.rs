@@ -27,6 +27,7 @@ const REACHED: &[(&str, &str)] = &[
     ("jobs_per_principal", "limits::jobs_per_principal"),
     ("jobs_running", "limits::jobs_running"),
     ("attachments_per_session", "limits::attachments_per_session"),
+    ("followers_per_principal", "follow::so_many_sessions_of_a_principal_follow_it_and_no_more"),
     (
         "generic_subscriptions",
         "conformance/dialects/rust2.rs: a_subscription_that_cannot_be_kept_is_refused_or_closed",
@@ -82,6 +83,7 @@ fn every_limit_has_a_test_that_reaches_it() {
         ("abuse", include_str!("abuse.rs")),
         ("features", include_str!("features.rs")),
         ("flow", include_str!("flow.rs")),
+        ("follow", include_str!("follow.rs")),
         ("handshake", include_str!("handshake.rs")),
         ("idempotency", include_str!("idempotency.rs")),
         ("limits", include_str!("limits.rs")),

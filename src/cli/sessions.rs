@@ -43,7 +43,7 @@ fn show(page: &[SessionSummary], head: bool, context: &mut Context) -> Result<()
         }
         return Ok(());
     }
-    let names = ["SESSION", "PRINCIPAL", "OPENED", "JOBS", "EVENTS", "LAG", "CONNECTED FROM"]
+    let names = ["SESSION", "PRINCIPAL", "OPENED", "JOBS", "EVENTS", "LAG", "DIALECT", "CONNECTED FROM"]
         .map(String::from)
         .to_vec();
     let rows = page.iter().map(|session| {
@@ -55,6 +55,7 @@ fn show(page: &[SessionSummary], head: bool, context: &mut Context) -> Result<()
             session.following.to_string(),
             session.newest_event_seq.to_string(),
             session.lag_events.to_string(),
+            session.dialect.clone().unwrap_or_else(|| "-".into()),
             session.peer.clone().unwrap_or_else(|| "(not connected)".into()),
         ]
     });

@@ -52,6 +52,7 @@ const BOUNDS: &[(&str, RangeInclusive<u64>)] = &[
     ("jobs_per_principal", 1..=COUNT_MAX),
     ("jobs_running", 1..=COUNT_MAX),
     ("attachments_per_session", 1..=COUNT_MAX),
+    ("followers_per_principal", 1..=100_000),
     ("generic_subscriptions", 1..=1_024),
     ("replies_pending", 1..=65_536),
     ("refusals_per_sec", 1..=1_000_000),

@@ -111,7 +111,7 @@ async fn turn_away<W: crate::transport::FrameWriter>(
 ) {
     let Turned { dialect, request_id, error, reason } = turned;
     core.meters.refused(&error);
-    tracing::warn!(peer, code = %error.code, "connection refused: {}", error.message);
+    tracing::warn!(peer, dialect = dialect.name(), code = %error.code, "connection refused: {}", error.message);
     // Clients drop a refusal that names no session, so it names one that never was.
     let session = SessionId::new(core.ambient.now().as_millis(), core.ambient.random());
     let message = ServerMessage::Error(SessionError::new(error, request_id));
@@ -389,12 +389,19 @@ async fn read<R: FrameReader>(link: &Link, mut reader: R) -> std::convert::Infal
     let mut refusals = Refusals::default();
     loop {
         session.has_room().await;
-        let refused = match reader.receive().await {
+        let nonsense = match reader.receive().await {
             Ok(Received::Text(frame)) => {
                 if !heard(link) {
                     break;
                 }
-                frame_came(link, &frame).await
+                match frame_came(link, &frame).await {
+                    Ok(()) => None,
+                    Err(Refusal::Answer(refused)) => {
+                        refuse(link, refused);
+                        None
+                    }
+                    Err(Refusal::Nonsense(refused)) => Some(refused),
+                }
             }
             Ok(Received::Rejected(fault)) => Some(unreadable(&*link.dialect, &fault)),
             Err(Ended::Closed) => {
@@ -412,7 +419,7 @@ async fn read<R: FrameReader>(link: &Link, mut reader: R) -> std::convert::Infal
                 break;
             }
         };
-        if let Some(refused) = refused {
+        if let Some(refused) = nonsense {
             let now = core.ambient.now();
             let pause = refusals.count(core.limits.refusals_per_sec, now);
             refuse(link, refused);
@@ -443,12 +450,20 @@ fn heard(link: &Link) -> bool {
     true
 }
 
-/// Handles one frame; returns what is to be refused of it.
-async fn frame_came(link: &Link, frame: &[u8]) -> Option<Undecodable> {
+/// How a frame is refused.
+enum Refusal {
+    /// It made sense, and the answer is no. That costs what any answer costs.
+    Answer(Undecodable),
+    /// It made none; so many of these and no more are answered at once.
+    Nonsense(Undecodable),
+}
+
+/// Handles one frame.
+async fn frame_came(link: &Link, frame: &[u8]) -> Result<(), Refusal> {
     let request = match link.dialect.read(frame, &link.core.limits) {
         Ok(Some(request)) => request,
-        Ok(None) => return None,
-        Err(undecodable) => return Some(*undecodable),
+        Ok(None) => return Ok(()),
+        Err(undecodable) => return Err(Refusal::Nonsense(*undecodable)),
     };
     let kind = request.message.kind();
     tracing::trace!(session = %link.session.id, kind = kind.as_str(), "request");
@@ -459,7 +474,7 @@ async fn frame_came(link: &Link, frame: &[u8]) -> Option<Undecodable> {
         Ok(()) => requests::handle(&link.core, &link.session, link.generation, request).await,
         Err(error) => Err(error),
     };
-    handled.err().map(|error| Undecodable { kind, request_id, trace_id, agent, job_id, error })
+    handled.map_err(|error| Refusal::Answer(Undecodable { kind, request_id, trace_id, agent, job_id, error }))
 }
 
 /// The agent or the job that a request names, for whoever has to tell of its refusal.

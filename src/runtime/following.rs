@@ -10,6 +10,7 @@ use super::requests::{room_for_attachment, subscribed};
 use super::session::{Reply, SessionCell};
 use crate::proto::session::Generation;
 use crate::store::Ticket;
+use crate::wire::error::ErrorBody;
 use crate::wire::extension;
 use crate::wire::message::{Refused, RequestKind, ServerMessage};
 
@@ -27,14 +28,22 @@ enum From {
 }
 
 /// Begins to follow, or says again that the session does.
-pub(super) fn begin(core: &Core, session: &Arc<SessionCell>, generation: Generation, request_id: String) {
+///
+/// # Errors
+/// When as many sessions as may follow the principal do.
+pub(super) fn begin(
+    core: &Core,
+    session: &Arc<SessionCell>,
+    generation: Generation,
+    request_id: String,
+) -> Result<(), ErrorBody> {
     // Those of before, then the session is told of new ones, then those in between: none is missed.
     let before = live(core, session);
     let mut inner = session.lock();
     let first = inner.following.as_ref().is_none_or(|following| following.generation != generation);
     if first {
+        core.registry.follow(session, core.limits.followers_per_principal)?;
         inner.following = Some(Following { generation, request_id: request_id.clone() });
-        core.registry.follow(session);
     }
     let message = ServerMessage::Following(extension::Following { reply_to: request_id.clone(), request_id });
     inner.reply(Reply { message, job_id: None, trace_id: None, ticket: Ticket::default() });
@@ -47,6 +56,7 @@ pub(super) fn begin(core: &Core, session: &Arc<SessionCell>, generation: Generat
             attach(core, session, &job, if known { From::Now } else { From::Beginning });
         }
     }
+    Ok(())
 }
 
 fn live(core: &Core, session: &SessionCell) -> Vec<Arc<JobCell>> {

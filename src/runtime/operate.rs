@@ -132,7 +132,7 @@ fn summary(core: &Core, cell: &SessionCell) -> SessionSummary {
         opened_at: Timestamp::from_micros(millis.saturating_mul(1_000)),
         connected: proto.connected(),
         peer: peer.map(|(peer, _)| peer.to_string()),
-        dialect: peer.map(|(_, dialect)| (*dialect).to_owned()),
+        dialect: inner.peer.as_ref().map(|(_, dialect)| (*dialect).to_owned()),
         detached_at,
         expires_at: detached_at.map(|at| at.plus(core.resume_window)),
         resumes: proto.generation() - 1,

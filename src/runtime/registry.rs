@@ -235,12 +235,20 @@ impl Registry {
     }
 
     /// A session follows its principal.
-    pub(super) fn follow(&self, cell: &Arc<SessionCell>) {
+    ///
+    /// # Errors
+    /// When as many sessions as may follow it do.
+    pub(super) fn follow(&self, cell: &Arc<SessionCell>, max: usize) -> Result<(), ErrorBody> {
         let mut followers = self.followers.lock();
         let known = followers.by_principal.entry(cell.principal.clone()).or_default();
-        if !known.iter().any(|other| other.id == cell.id) {
-            known.push(cell.clone());
+        if known.iter().any(|other| other.id == cell.id) {
+            return Ok(());
         }
+        if known.len() >= max {
+            return Err(ErrorBody::limit("followers_per_principal", max as u64, 1_000));
+        }
+        known.push(cell.clone());
+        Ok(())
     }
 
     /// A session follows its principal no more.

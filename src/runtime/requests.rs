@@ -62,10 +62,7 @@ pub(super) async fn handle(
             }
             Ok(())
         }
-        ClientMessage::Follow(_) => {
-            following::begin(core, session, generation, id);
-            Ok(())
-        }
+        ClientMessage::Follow(_) => following::begin(core, session, generation, id),
         ClientMessage::Unfollow(_) => {
             following::end(core, session);
             Ok(())

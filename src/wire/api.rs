@@ -166,7 +166,7 @@ pub struct SessionSummary {
     /// Where its connection comes from, where it has one: an address, or `stdio` or `memory`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<String>,
-    /// The dialect that is spoken on its connection.
+    /// The dialect that is spoken on its newest connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dialect: Option<String>,
     /// When its connection was lost, where it has none.

@@ -91,11 +91,13 @@ limits! {
     jobs_running: usize = 10_000,
     /// Jobs that one session submitted or subscribed to and still follows.
     attachments_per_session: usize = 4_096,
+    /// Sessions of one principal that follow all of its jobs.
+    followers_per_principal: usize = 100,
     /// Subscriptions by filter on one connection; each of them gets its own copy of an event.
     generic_subscriptions: usize = 32,
     /// Replies that wait to be sent on one connection before no more of its requests are read.
     replies_pending: usize = 256,
-    /// Refused frames that one connection is answered per second; further reading waits.
+    /// Frames without sense that one connection is answered per second; further reading waits.
     refusals_per_sec: u32 = 50,
     /// Envelope ids remembered per session to recognise a duplicate.
     duplicate_window: usize = 256,
