@@ -111,7 +111,8 @@ impl Ruby {
     fn job_error(&self, payload: &Bytes) -> Bytes {
         let Ok(error) = serde_json::from_slice::<JobError>(payload) else { return payload.clone() };
         let mut told = object(&error);
-        self.reword(&mut told, &error.error());
+        // Its details are the agent's, and say nothing of the daemon.
+        self.put_code(&mut told, Code::Ours(error.code));
         json(&told).into()
     }
 
@@ -141,9 +142,13 @@ impl Ruby {
         frame("session.jobs", head, &payload)
     }
 
-    /// Puts the gem's own code in place, and for the gem 1.0.0 what it will do about it.
+    /// Puts the gem's own code in place.
     fn reword(&self, payload: &mut Map<String, Value>, error: &ErrorBody) {
-        let code = Code::of(error);
+        self.put_code(payload, Code::of(error));
+    }
+
+    /// Puts a code in place, and for the gem 1.0.0 what it will do about it.
+    fn put_code(&self, payload: &mut Map<String, Value>, code: Code) {
         payload.insert("code".into(), code.as_str().into());
         if self.first_release {
             payload.insert("retryable".into(), code.retried().into());

@@ -229,8 +229,8 @@ fn failed(payload: &[u8], now: Timestamp) -> Told {
             Told { word: Word::JobCancelled, at: completed_at, payload: raw(&Cancelled { reason: &message }) }
         }
         Ok(JobError { code: canonical, message, retryable, details, completed_at, .. }) => {
-            let details = details.as_ref();
-            let code = code(canonical, details);
+            // The details are the agent's, and say nothing of the daemon.
+            let (code, details) = (code(canonical, None), details.as_ref());
             let payload = raw(&Failed { code, retryable: Some(retryable), message: &message, details });
             Told { word: Word::JobFailed, at: completed_at, payload }
         }
