@@ -80,11 +80,15 @@ impl Connection {
     pub(super) async fn open(&self, dial: Arc<dyn Dial>) -> Result<Client, Failure> {
         let mut options = ClientOptions::new(self.token()?);
         options.reconnect.budget = Duration::from_secs(self.reconnect_for);
-        let target = Target { url: self.url.clone(), ca: self.ca.clone(), limits: options.limits.clone() };
+        let target = self.target();
         let connector = move || dial.dial(target.clone());
         Client::connect(connector, options)
             .await
             .map_err(|error| Failure::Connect { hint: self.hint(&error), error })
+    }
+
+    pub(super) fn target(&self) -> Target {
+        Target { url: self.url.clone(), ca: self.ca.clone(), limits: Limits::default() }
     }
 
     pub(super) fn token(&self) -> Result<Token, Failure> {
@@ -121,7 +125,7 @@ impl Connection {
     }
 }
 
-fn token(text: &str) -> Result<Token, std::convert::Infallible> {
+pub(super) fn token(text: &str) -> Result<Token, std::convert::Infallible> {
     Ok(Token::new(text.trim()))
 }
 

@@ -49,7 +49,7 @@ pub enum Exit {
 pub const HELP: &str = "\
 Exit codes:
     0  success
-    1  the job ended in an error
+    1  the job ended in an error, or a case of the suite failed
     2  wrong usage or configuration
     3  the job was cancelled
     4  the job ran out of time

@@ -8,6 +8,7 @@ mod bridge;
 pub mod cancel;
 pub mod check;
 pub mod completions;
+pub mod conformance;
 pub mod connect;
 pub mod daemon;
 pub mod demo;
@@ -86,6 +87,9 @@ pub enum Command {
     /// Look after the store in a file: backup, check, vacuum, stats
     #[command(after_help = exit::HELP)]
     Store(store::StoreArgs),
+    /// Hold any runtime against the cases of ARCP
+    #[command(after_help = exit::HELP)]
+    Conformance(Box<conformance::ConformanceArgs>),
     /// Measure how fast a daemon is
     Bench(Box<bench::BenchArgs>),
     /// Write shell completions
@@ -101,6 +105,7 @@ impl Command {
             | Command::Jobs(_)
             | Command::Cancel(_)
             | Command::Result(_)
+            | Command::Conformance(_)
             | Command::Sessions(_)
             | Command::Status(_) => true,
             Command::Stdio(args) => args.is_bridge(),
@@ -162,6 +167,7 @@ async fn dispatch(command: Command, context: &mut Context) -> Result<Exit, Failu
         Command::Jobs(args) => Box::pin(jobs::run(args, context)).await,
         Command::Cancel(args) => Box::pin(cancel::run(args, context)).await,
         Command::Result(args) => Box::pin(result::run(args, context)).await,
+        Command::Conformance(args) => Box::pin(conformance::run_all(*args, context)).await,
         Command::Sessions(args) => Box::pin(sessions::run(args, context)).await,
         Command::Status(args) => Box::pin(status::run(args, context)).await,
         Command::Store(args) => store::run(args, context).await,

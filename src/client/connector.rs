@@ -54,6 +54,24 @@ impl Link {
     }
 }
 
+impl Link {
+    /// Sends one frame.
+    ///
+    /// # Errors
+    /// When the other side takes nothing any more.
+    pub async fn send(&mut self, frame: Bytes) -> io::Result<()> {
+        self.writer.send(vec![frame]).await
+    }
+
+    /// The next frame of the other side.
+    ///
+    /// # Errors
+    /// [`Ended`] when none comes any more.
+    pub async fn receive(&mut self) -> Result<Received, Ended> {
+        self.reader.receive().await
+    }
+}
+
 impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Link")
