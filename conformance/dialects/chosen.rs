@@ -79,6 +79,17 @@ async fn a_resume_is_told_apart_like_a_hello() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_address_tells_the_dialect_before_a_frame_does() {
+    let world = world();
+    let mut hello = hello_in(GO);
+    hello["pad"] = json!("x".repeat(70_000));
+    let mut client = at(&world, Some("java"), &hello);
+    let refused = client.expect("job.error").await;
+    assert!(refused.get("job_id").is_none(), "it is what the Java client takes for a reason");
+    client.ended().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_address_with_a_dialect_that_there_is_not_is_refused_with_the_names_of_those_there_are() {
     let world = world();
     let mut client = at(&world, Some("perl"), &hello_in(GO));

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
@@ -28,6 +29,7 @@ use crate::wire::dialect::{self, Dialect};
 use crate::wire::error::{ErrorBody, ErrorCode};
 use crate::wire::feature::{Feature, FeatureSet};
 use crate::wire::id::{JobId, SessionId};
+use crate::wire::limits::Limits;
 use crate::wire::message::{ClientMessage, Refused, RequestKind, ServerMessage};
 use crate::wire::principal::Principal;
 use crate::wire::session::{
@@ -125,30 +127,17 @@ async fn open<R: FrameReader>(
     reader: &mut R,
     wanted: Option<&str>,
 ) -> Result<Option<(Link, Welcome)>, Turned> {
-    let turn = |error, reason| Turned { dialect: dialect::canonical(), request_id: None, error, reason };
-    let patience = Duration::from_millis(core.limits.hello_timeout_ms);
-    let frame = match timeout(patience, reader.receive()).await {
-        Ok(Ok(Received::Text(frame))) => frame,
-        Ok(Ok(Received::Rejected(fault)) | Err(Ended::Fault(fault))) => {
-            return Err(turn(ErrorBody::invalid(fault.to_string()), close_reason(&fault)));
-        }
-        Ok(Err(Ended::Closed | Ended::Broken(_))) => return Ok(None),
-        Err(_) => {
-            let message = format!("expected session.hello within {} ms", core.limits.hello_timeout_ms);
-            return Err(turn(ErrorBody::invalid(message), CloseReason::Policy));
-        }
-    };
-    if frame.len() > core.limits.hello_bytes {
-        let message = format!(
-            "expected a first frame of at most {} bytes, got {}",
-            core.limits.hello_bytes,
-            frame.len()
-        );
-        return Err(turn(ErrorBody::invalid(message), CloseReason::TooBig));
-    }
-    let wanted = wanted.map(str::parse::<dialect::Choice>).transpose();
-    let wanted = wanted
-        .map_err(|unknown| turn(ErrorBody::invalid(format!("dialect: {unknown}")), CloseReason::Policy))?;
+    let wanted = wanted.map(str::parse::<dialect::Choice>).transpose().map_err(|unknown| Turned {
+        dialect: dialect::canonical(),
+        request_id: None,
+        error: ErrorBody::invalid(format!("dialect: {unknown}")),
+        reason: CloseReason::Policy,
+    })?;
+    // Before there is a frame to tell by, only the address may.
+    let early = || wanted.map_or_else(dialect::canonical, |choice| choice.open(b""));
+    let turn = |error, reason| Turned { dialect: early(), request_id: None, error, reason };
+    let first = first_frame(core, reader).await.map_err(|(error, reason)| turn(error, reason))?;
+    let Some(frame) = first else { return Ok(None) };
     let dialect = wanted.map_or_else(|| dialect::detect(&frame), |choice| choice.open(&frame));
     let turn = |request_id, error| Turned {
         dialect: dialect.clone(),
@@ -205,6 +194,31 @@ fn again(
         ErrorBody { message, ..error }
     })?;
     Ok((dialect, opening))
+}
+
+/// The first frame, if it comes in time and is small enough; none when the peer went away.
+async fn first_frame<R: FrameReader>(
+    core: &Core,
+    reader: &mut R,
+) -> Result<Option<Bytes>, (ErrorBody, CloseReason)> {
+    let Limits { hello_timeout_ms, hello_bytes, .. } = *core.limits;
+    let frame = match timeout(Duration::from_millis(hello_timeout_ms), reader.receive()).await {
+        Ok(Ok(Received::Text(frame))) => frame,
+        Ok(Ok(Received::Rejected(fault)) | Err(Ended::Fault(fault))) => {
+            return Err((ErrorBody::invalid(fault.to_string()), close_reason(&fault)));
+        }
+        Ok(Err(Ended::Closed | Ended::Broken(_))) => return Ok(None),
+        Err(_) => {
+            let message = format!("expected session.hello within {hello_timeout_ms} ms");
+            return Err((ErrorBody::invalid(message), CloseReason::Policy));
+        }
+    };
+    if frame.len() > hello_bytes {
+        let got = frame.len();
+        let message = format!("expected a first frame of at most {hello_bytes} bytes, got {got}");
+        return Err((ErrorBody::invalid(message), CloseReason::TooBig));
+    }
+    Ok(Some(frame))
 }
 
 /// Whether a session can be opened or resumed now.
