@@ -8,3 +8,4 @@ mod operators;
 mod outside;
 mod stdio;
 mod store;
+mod suite;

@@ -23,7 +23,12 @@ fn target(runtime: &Runtime) -> Target {
         let link = Link::new(runtime.connect());
         async move { Ok::<_, DialError>(link) }
     };
-    Target { connector: Arc::new(connector), alice: Token::new("tok-a"), bob: Some(Token::new("tok-b")) }
+    Target {
+        connector: Arc::new(connector),
+        alice: Token::new("tok-a"),
+        bob: Some(Token::new("tok-b")),
+        alone: false,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

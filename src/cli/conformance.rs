@@ -7,9 +7,10 @@ use clap::Args;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 
-use super::Context;
 use super::connect::{Connection, token};
 use super::exit::{Exit, Failure};
+use super::{Context, command_link};
+use crate::client::Connector;
 use crate::conformance::case::Case;
 use crate::conformance::cases;
 use crate::conformance::catalogue::{Catalogue, RequirementId};
@@ -28,6 +29,9 @@ pub struct ConformanceArgs {
     /// The bearer token of a second principal; without it, cases of two principals are pending
     #[arg(long, env = "ARCPD_TOKEN_B", hide_env_values = true, value_parser = token)]
     pub(super) token_b: Option<Token>,
+    /// Test a runtime that is a command and speaks on its stdin and stdout, each connection a process of its own
+    #[arg(long, value_name = "COMMAND", conflicts_with = "url")]
+    pub(super) stdio: Option<String>,
     /// Only cases with this text in their name
     #[arg(long, value_name = "TEXT")]
     pub(super) filter: Option<String>,
@@ -74,10 +78,15 @@ pub(super) async fn run_all(args: ConformanceArgs, context: &mut Context) -> Res
 fn target(args: &ConformanceArgs, context: &Context) -> Result<Target, Failure> {
     let (dial, connection) = (Arc::clone(&context.dial), &args.connection);
     let target = connection.target();
+    let connector: Arc<dyn Connector> = match args.stdio.clone() {
+        Some(command) => Arc::new(move || std::future::ready(command_link::start(&command))),
+        None => Arc::new(move || dial.dial(target.clone())),
+    };
     Ok(Target {
-        connector: Arc::new(move || dial.dial(target.clone())),
+        connector,
         alice: connection.token()?,
         bob: args.token_b.clone(),
+        alone: args.stdio.is_some(),
     })
 }
 

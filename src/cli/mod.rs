@@ -7,6 +7,7 @@ pub mod bench;
 mod bridge;
 pub mod cancel;
 pub mod check;
+mod command_link;
 pub mod completions;
 pub mod conformance;
 pub mod connect;

@@ -169,6 +169,11 @@ impl Case {
         Ok(case)
     }
 
+    /// How many connections are made.
+    pub fn connections(&self) -> usize {
+        self.steps.iter().filter(|step| matches!(step.act, Act::Connect | Act::Open { .. })).count()
+    }
+
     fn line(&mut self, line: usize, text: &str) -> Result<(), String> {
         if let Some(comment) = text.strip_prefix('#') {
             if self.title.is_empty() {

@@ -20,7 +20,7 @@ use crate::wire::session::Token;
 use crate::wire::time::Timestamp;
 
 /// How long one step may take that waits for a frame.
-pub const STEP: Duration = Duration::from_secs(10);
+pub const STEP: Duration = Duration::from_secs(5);
 
 /// Frames that a step may pass over while it waits for one.
 pub const PASSED_OVER: usize = 20_000;
@@ -33,6 +33,8 @@ pub struct Target {
     pub alice: Token,
     /// The token of the second; without it, cases of two principals are pending.
     pub bob: Option<Token>,
+    /// Whether each connection is a runtime of its own: cases of several connections are pending then.
+    pub alone: bool,
 }
 
 /// What the runtime says that it can do.
@@ -144,6 +146,9 @@ fn missing(case: &Case, target: &Target, profile: &Profile) -> Option<String> {
     }
     if let Some(window) = case.window {
         return Some(format!("it takes a runtime with a resume window of {window} s"));
+    }
+    if target.alone && case.connections() > 1 {
+        return Some("it takes several connections to one runtime".into());
     }
     let bob = |step: &Step| matches!(step.act, Act::Open { who: Who::Bob, .. });
     (target.bob.is_none() && case.steps.iter().any(bob)).then(|| "no second token was given".into())
