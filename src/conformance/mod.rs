@@ -11,3 +11,4 @@ pub mod pattern;
 pub mod report;
 pub mod rules;
 pub mod run;
+mod shape;

@@ -15,7 +15,6 @@ use super::rules::Rules;
 use crate::client::{Connector, Link};
 use crate::transport::Received;
 use crate::wire::feature::{Feature, FeatureSet};
-use crate::wire::limits::Limits;
 use crate::wire::session::Token;
 use crate::wire::time::Timestamp;
 
@@ -87,7 +86,6 @@ struct Connection {
 /// A case on its way.
 struct Course<'a> {
     target: &'a Target,
-    limits: Limits,
     known: Known,
     connections: BTreeMap<String, Connection>,
     transcript: Vec<String>,
@@ -166,7 +164,6 @@ impl<'a> Course<'a> {
         ];
         Course {
             target,
-            limits: Limits::default(),
             known: known.into_iter().map(|(name, value)| (name.into(), value)).collect(),
             connections: BTreeMap::new(),
             transcript: Vec::new(),
@@ -349,8 +346,7 @@ impl<'a> Course<'a> {
             self.known.insert(format!("{on}.token.before"), before.unwrap_or_default());
             self.known.insert(format!("{on}.welcome"), payload);
         }
-        let limits = self.limits.clone();
-        let broken = self.connection(on)?.rules.check(frame, &limits);
+        let broken = self.connection(on)?.rules.check(frame);
         broken.map_err(|broken| (Some(broken.requirement), broken.what))?;
         let newest = self.connection(on)?.rules.newest();
         self.known.insert(format!("{on}.newest"), json!(newest));
