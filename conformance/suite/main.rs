@@ -1,11 +1,15 @@
-//! The conformance suite against our own daemon, in memory: every case passes, but those that are pending for a reason.
+//! The conformance suite against our own daemon, in memory: every case passes, but those that are pending for a reason;
+//! and the suite itself against daemons that are wrong on purpose.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod bent;
+mod mutants;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use arcpd::client::{DialError, Link};
+use arcpd::client::{Connector, DialError, Link};
 use arcpd::conformance::cases;
 use arcpd::conformance::report::table;
 use arcpd::conformance::run::{Target, Verdict, probe, run};
@@ -17,30 +21,33 @@ use futures_util::stream;
 /// Why a case may be pending: what arcpd does not offer yet.
 const PENDING: [&str; 2] = ["is not offered", "it takes a runtime with a resume window"];
 
-fn target(runtime: &Runtime) -> Target {
-    let runtime = runtime.clone();
-    let connector = move || {
-        let link = Link::new(runtime.connect());
-        async move { Ok::<_, DialError>(link) }
-    };
-    Target {
-        connector: Arc::new(connector),
-        alice: Token::new("tok-a"),
-        bob: Some(Token::new("tok-b")),
-        alone: false,
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_case_passes() {
-    let runtime = Runtime::builder()
+fn daemon() -> Runtime {
+    Runtime::builder()
         .token("alice", "tok-a")
         .token("bob", "tok-b")
         .demo_agents()
         .heartbeat_interval(Duration::from_secs(2))
         .resume_window(Duration::from_secs(60))
         .start()
-        .unwrap();
+        .unwrap()
+}
+
+fn target(runtime: &Runtime) -> Target {
+    let runtime = runtime.clone();
+    let connector = move || {
+        let link = Link::new(runtime.connect());
+        async move { Ok::<_, DialError>(link) }
+    };
+    target_of(Arc::new(connector))
+}
+
+fn target_of(connector: Arc<dyn Connector>) -> Target {
+    Target { connector, alice: Token::new("tok-a"), bob: Some(Token::new("tok-b")), alone: false }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_case_passes() {
+    let runtime = daemon();
     let target = target(&runtime);
     let profile = probe(&target).await.unwrap();
     let cases = cases::built_in().unwrap_or_else(|bad| panic!("{bad}"));

@@ -218,8 +218,6 @@ impl<'a> Course<'a> {
             Ok(Err(error)) => return wrong(format!("no connection: {error}")),
             Err(_) => return wrong(format!("no connection within {STEP:?}")),
         };
-        let newest = self.connections.remove(on).map_or(0, |before| before.rules.newest());
-        self.known.insert(format!("{on}.newest"), json!(newest));
         let connection = Connection { link, session: None, rules: Rules::default(), last_id: String::new() };
         self.connections.insert(on.into(), connection);
         Ok(())
