@@ -1,10 +1,76 @@
-//! What is open on a connection: what a `session.error` would reject, for clients that reject everything on one.
+//! What is open on a connection, for clients that reject everything on one `session.error`, and how they are refused.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::wire::decode::Undecodable;
+use parking_lot::Mutex;
+
+use crate::wire::decode::{self, Undecodable};
 use crate::wire::id::JobId;
+use crate::wire::limits::Limits;
 use crate::wire::message::{ClientMessage, Request, RequestKind, ServerMessage, StreamKind};
+
+/// What is open on one connection, for both of its sides.
+#[derive(Debug, Default)]
+pub(super) struct Watch(Mutex<Open>);
+
+impl Watch {
+    /// Reads a frame of the client.
+    pub(super) fn read(&self, frame: &[u8], limits: &Limits) -> Result<Option<Request>, Box<Undecodable>> {
+        let read = decode::client_frame(frame, limits);
+        self.0.lock().read(&read);
+        read.map(Some)
+    }
+
+    /// A message goes to the client. Says whether anything is open besides what it answers.
+    pub(super) fn says(&self, message: &ServerMessage) -> bool {
+        let mut open = self.0.lock();
+        open.says(message);
+        !open.is_empty()
+    }
+
+    /// A numbered message about a job goes to the client.
+    pub(super) fn streams(&self, kind: StreamKind, job: Option<JobId>) {
+        self.0.lock().streams(kind, job);
+    }
+}
+
+/// How such a client is told that a request is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tell {
+    /// As the end of a job that never was.
+    AsAJob,
+    /// Not at all: nobody waits for it.
+    Nothing,
+    /// As a subscription that there is nothing to follow for.
+    AsASubscription,
+    /// As a listing that ends.
+    AsAListing,
+    /// By a `session.error`.
+    AsAnError,
+}
+
+impl Tell {
+    /// The way for a request of this kind, while something else is open or nothing is.
+    pub(super) fn of(kind: RequestKind, open: bool) -> Tell {
+        match kind {
+            RequestKind::Submit => Tell::AsAJob,
+            RequestKind::Cancel | RequestKind::Unsubscribe | RequestKind::Ack | RequestKind::Pong => {
+                Tell::Nothing
+            }
+            RequestKind::Subscribe if open => Tell::AsASubscription,
+            RequestKind::ListJobs if open => Tell::AsAListing,
+            RequestKind::Subscribe
+            | RequestKind::ListJobs
+            | RequestKind::Hello
+            | RequestKind::Resume
+            | RequestKind::Ping
+            | RequestKind::Close
+            | RequestKind::Follow
+            | RequestKind::Unfollow
+            | RequestKind::Unknown => Tell::AsAnError,
+        }
+    }
+}
 
 /// How a client came to a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,7 +81,7 @@ enum Held {
 
 /// Requests and jobs that a client waits for.
 #[derive(Debug, Default)]
-pub(super) struct Open {
+struct Open {
     requests: u64,
     /// Subscriptions that wait for their answer, in order; none where it was taken back meanwhile. As many as the
     /// session's replies.
@@ -26,12 +92,12 @@ pub(super) struct Open {
 
 impl Open {
     /// Whether nobody waits for anything.
-    pub(super) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.requests == 0 && self.jobs.is_empty()
     }
 
     /// A frame came from the client.
-    pub(super) fn read(&mut self, read: &Result<Request, Box<Undecodable>>) {
+    fn read(&mut self, read: &Result<Request, Box<Undecodable>>) {
         let kind = read.as_ref().map_or_else(|bad| bad.kind, |request| request.message.kind());
         self.requests += u64::from(is_awaited(kind));
         let named = |job_id: &Option<String>| job_id.as_ref().and_then(|text| text.parse::<JobId>().ok());
@@ -59,7 +125,7 @@ impl Open {
     }
 
     /// A message goes to the client. What it answers is not open any more.
-    pub(super) fn says(&mut self, message: &ServerMessage) {
+    fn says(&mut self, message: &ServerMessage) {
         match message {
             ServerMessage::Refused(refused) if is_awaited(refused.kind) => {
                 self.answered();
@@ -93,7 +159,7 @@ impl Open {
     }
 
     /// A numbered message about a job goes to the client.
-    pub(super) fn streams(&mut self, kind: StreamKind, job: Option<JobId>) {
+    fn streams(&mut self, kind: StreamKind, job: Option<JobId>) {
         match kind {
             StreamKind::Event => {}
             StreamKind::Result | StreamKind::Error => {

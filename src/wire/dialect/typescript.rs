@@ -10,24 +10,23 @@
 //! - `session.closed` is not among its types: its logger would print its whole schema for it.
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 
 use super::first::First;
-use super::open::Open;
+use super::open::{Tell, Watch};
 use super::refusal::{self, NothingToSee};
 use super::{Dialect, Encoded, unheard_of};
-use crate::wire::decode::{self, Undecodable};
+use crate::wire::decode::Undecodable;
 use crate::wire::encode;
 use crate::wire::envelope::Head;
 use crate::wire::id::MessageId;
 use crate::wire::job::{JobError, JobStatus};
 use crate::wire::limits::Limits;
-use crate::wire::message::{Refused, Request, RequestKind, ServerMessage, StreamKind};
+use crate::wire::message::{Refused, Request, ServerMessage, StreamKind};
 
 /// Serves one connection of the TypeScript client.
 #[derive(Default)]
 pub(super) struct TypeScript {
-    open: Mutex<Open>,
+    open: Watch,
 }
 
 /// Whether this hello is the TypeScript client's: its id is `msg_` and a ULID.
@@ -43,16 +42,13 @@ impl Dialect for TypeScript {
     }
 
     fn read(&self, frame: &[u8], limits: &Limits) -> Result<Option<Request>, Box<Undecodable>> {
-        let read = decode::client_frame(frame, limits);
-        self.open.lock().read(&read);
-        read.map(Some)
+        self.open.read(frame, limits)
     }
 
     fn message(&self, head: &Head, message: &ServerMessage) -> Encoded {
-        let mut open = self.open.lock();
-        open.says(message);
+        let open = self.open.says(message);
         match message {
-            ServerMessage::Refused(refused) => refused_request(head, refused, &open),
+            ServerMessage::Refused(refused) => refused_request(head, refused, open),
             ServerMessage::Closed(_) => Encoded::default(),
             ServerMessage::Accepted(_)
             | ServerMessage::Jobs(_)
@@ -70,29 +66,18 @@ impl Dialect for TypeScript {
     }
 
     fn stream(&self, kind: StreamKind, head: &Head, payload: &Bytes, frames: &mut Vec<Bytes>) {
-        self.open.lock().streams(kind, head.job_id);
+        self.open.streams(kind, head.job_id);
         frames.push(encode::stream_frame(kind, head, payload));
     }
 }
 
-fn refused_request(head: &Head, refused: &Refused, open: &Open) -> Encoded {
-    let told = || encode::server_frame(head, &ServerMessage::Refused(refused.clone())).into();
-    match refused.kind {
-        RequestKind::Submit => refused_submit(head, refused),
-        RequestKind::Cancel | RequestKind::Unsubscribe | RequestKind::Ack | RequestKind::Pong => {
-            Encoded::default()
-        }
-        RequestKind::Subscribe if !open.is_empty() => nothing_to_see(head, refused),
-        RequestKind::ListJobs if !open.is_empty() => refusal::no_more(head, refused),
-        RequestKind::Subscribe
-        | RequestKind::Hello
-        | RequestKind::Resume
-        | RequestKind::Ping
-        | RequestKind::ListJobs
-        | RequestKind::Close
-        | RequestKind::Follow
-        | RequestKind::Unfollow
-        | RequestKind::Unknown => told(),
+fn refused_request(head: &Head, refused: &Refused, open: bool) -> Encoded {
+    match Tell::of(refused.kind, open) {
+        Tell::AsAJob => refused_submit(head, refused),
+        Tell::Nothing => Encoded::default(),
+        Tell::AsAListing => refusal::no_more(head, refused),
+        Tell::AsASubscription => nothing_to_see(head, refused),
+        Tell::AsAnError => encode::server_frame(head, &ServerMessage::Refused(refused.clone())).into(),
     }
 }
 
