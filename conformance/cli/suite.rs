@@ -18,11 +18,15 @@ fn the_suite_runs_against_an_address_and_tells_in_every_form() {
     let daemon = daemon();
     let kept = tempfile::tempdir().unwrap();
     let junit = kept.path().join("results.xml");
-    let args = ["conformance", "--filter", "jobs/", "--token-b", "tok-b", "--junit", junit.to_str().unwrap()];
+    let tables = kept.path().join("results.md");
+    let mut args = vec!["conformance", "--filter", "jobs/", "--token-b", "tok-b"];
+    args.extend(["--junit", junit.to_str().unwrap(), "--markdown", tables.to_str().unwrap()]);
     let table = daemon.run(&args);
     assert_eq!(table.code, Some(0), "{table:?}");
     assert!(table.out.contains("ok       jobs/cancel\n") && table.out.contains(" 0 failed"), "{table:?}");
     assert!(std::fs::read_to_string(&junit).unwrap().contains("classname=\"jobs\" name=\"cancel\""));
+    let tables = std::fs::read_to_string(&tables).unwrap();
+    assert!(tables.contains("| ARCP-7.4-1 | kept | jobs/cancel"), "{tables}");
     let told = daemon.run(&[&args[..], &["--json"]].concat());
     assert_eq!((told.code, &told.json()[0]["failed"]), (Some(0), &0.into()), "{told:?}");
 }

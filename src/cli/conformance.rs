@@ -44,6 +44,9 @@ pub struct ConformanceArgs {
     /// Write the results as JUnit XML
     #[arg(long, value_name = "FILE")]
     pub(super) junit: Option<PathBuf>,
+    /// Write what failed, and what came of each requirement, as tables in Markdown
+    #[arg(long, value_name = "FILE")]
+    pub(super) markdown: Option<PathBuf>,
     /// Keep the transcripts of cases that fail in this directory
     #[arg(long, value_name = "DIR")]
     pub(super) record: Option<PathBuf>,
@@ -98,6 +101,9 @@ fn told(args: &ConformanceArgs, results: &Results<'_>, context: &mut Context) ->
     }
     if let Some(path) = &args.junit {
         write(path, report::junit(results))?;
+    }
+    if let Some(path) = &args.markdown {
+        write(path, report::markdown(results))?;
     }
     if let Some(directory) = &args.record {
         record(directory, results)?;

@@ -240,7 +240,7 @@ impl<'a> Course<'a> {
         }
         let welcome = self.next(on, "session.welcome").await?;
         if welcome["type"] != "session.welcome" {
-            return wrong(format!("expected session.welcome, got {}", shown(&welcome)));
+            return wrong(format!("expected session.welcome, got {}", told(&welcome)));
         }
         Ok(())
     }
@@ -263,6 +263,10 @@ impl<'a> Course<'a> {
         frame.insert("type".into(), json!(kind));
         if let Some(session) = &connection.session {
             frame.insert("session_id".into(), json!(session));
+        }
+        // Where a request names its job the specification leaves open, so it is named in both places.
+        if let Some(job) = payload.get("job_id") {
+            frame.insert("job_id".into(), job.clone());
         }
         frame.insert("payload".into(), payload);
         for (field, value) in envelope.as_object().into_iter().flatten() {
@@ -353,7 +357,7 @@ impl<'a> Course<'a> {
 
     fn compare(&mut self, expected: &Frame, came: &Value) -> Result<(), Wrong> {
         if came["type"] != expected.kind.as_str() {
-            return wrong(format!("expected {}, got {}", expected.kind, shown(came)));
+            return wrong(format!("expected {}, got {}", expected.kind, told(came)));
         }
         let payload = expected.payload.compare("payload", came.get("payload"), &mut self.known);
         let whole = payload.and_then(|()| expected.envelope.compare("envelope", Some(came), &mut self.known));
@@ -361,14 +365,19 @@ impl<'a> Course<'a> {
     }
 
     async fn until(&mut self, on: &str, expected: &Frame) -> Result<(), Wrong> {
+        let mut before: Option<String> = None;
         for _ in 0..PASSED_OVER {
-            let came = self.next(on, &expected.kind).await?;
+            let came = self.next(on, &expected.kind).await.map_err(|(requirement, what)| match &before {
+                Some(before) => (requirement, format!("{what}, after {before}")),
+                None => (requirement, what),
+            })?;
             let mut learnt = self.known.clone();
             std::mem::swap(&mut learnt, &mut self.known);
             if self.compare(expected, &came).is_ok() {
                 return Ok(());
             }
             self.known = learnt;
+            before = Some(told(&came));
         }
         wrong(format!("expected {} among {PASSED_OVER} frames", expected.kind))
     }
@@ -382,7 +391,7 @@ impl<'a> Course<'a> {
         let came = self.next(on, "an error").await?;
         let kind = came["type"].as_str().unwrap_or_default();
         if !matches!(kind, "session.error" | "job.error") {
-            return wrong(format!("expected the request to be refused, got {}", shown(&came)));
+            return wrong(format!("expected the request to be refused, got {}", told(&came)));
         }
         let payload = &came["payload"];
         if let Some(named) = payload.get("request_id").filter(|named| **named != request) {
@@ -409,7 +418,7 @@ impl<'a> Course<'a> {
         if came["payload"]["ping_nonce"] == json!(nonce) {
             return Ok(());
         }
-        wrong(format!("expected nothing but the answer to a ping, got {}", shown(&came)))
+        wrong(format!("expected nothing but the answer to a ping, got {}", told(&came)))
     }
 
     async fn ended(&mut self, on: &str) -> Result<(), Wrong> {
@@ -418,13 +427,16 @@ impl<'a> Course<'a> {
                 self.connections.remove(on);
                 Ok(())
             }
-            Ok(Ok(Some(frame))) => {
-                wrong(format!("expected the end of the connection, got {}", shown(&frame)))
-            }
+            Ok(Ok(Some(frame))) => wrong(format!("expected the end of the connection, got {}", told(&frame))),
             Ok(Err(broken)) => Err(broken),
             Err(_) => wrong(format!("expected the end of the connection, got nothing within {STEP:?}")),
         }
     }
+}
+
+/// A frame as a message quotes it: what it is, and what it says.
+fn told(frame: &Value) -> String {
+    format!("{} {}", frame["type"].as_str().unwrap_or("a frame"), shown(&frame["payload"]))
 }
 
 /// A frame as a transcript keeps it: what opens sessions is taken out.
