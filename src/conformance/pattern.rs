@@ -44,7 +44,7 @@ pub enum Matcher {
     Flag,
     /// `<object>`: an object.
     Object,
-    /// `<instant>`: RFC 3339 in UTC with `Z`.
+    /// `<instant>`: RFC 3339 in UTC, written as `Z` or as `+00:00`.
     Instant,
     /// `<list>`: a list.
     List,
@@ -204,7 +204,9 @@ impl Matcher {
             Matcher::Flag => value.is_boolean(),
             Matcher::Object => value.is_object(),
             Matcher::List => value.is_array(),
-            Matcher::Instant => text.is_some_and(|text| Timestamp::parse(text).is_ok()),
+            Matcher::Instant => {
+                text.is_some_and(|text| Timestamp::parse(&text.replace("+00:00", "Z")).is_ok())
+            }
             Matcher::Prefix(prefix) => {
                 text.is_some_and(|text| text.len() > prefix.len() && text.starts_with(prefix))
             }
@@ -235,7 +237,7 @@ impl fmt::Display for Matcher {
             Matcher::Flag => f.write_str("true or false"),
             Matcher::Object => f.write_str("an object"),
             Matcher::List => f.write_str("a list"),
-            Matcher::Instant => f.write_str("an instant in UTC with Z"),
+            Matcher::Instant => f.write_str("an instant in UTC"),
             Matcher::Prefix(prefix) => write!(f, "a text that begins with {prefix:?}"),
             Matcher::OneOf(texts) => write!(f, "one of {}", texts.join(", ")),
             Matcher::AtLeast(least) => write!(f, "at least {least}"),
@@ -292,7 +294,8 @@ mod tests {
 
     #[test]
     fn a_value_is_compared_field_by_field_and_names_the_place() {
-        let value = json!({ "code": "CANCELLED", "n": 3, "agents": [{ "name": "echo" }], "extra": null });
+        let value = json!({ "code": "CANCELLED", "n": 3, "agents": [{ "name": "echo" }], "extra": null,
+            "z": "2026-05-13T19:42:13Z", "offset": "2026-05-13T19:42:13.25+00:00" });
         let mut known = Known::new();
         for pattern in [
             json!({ "code": "CANCELLED", "n": 3 }),
@@ -300,6 +303,7 @@ mod tests {
             json!({ "agents": "<has echo>", "gone": "<absent>", "code": "<prefix CAN>" }),
             json!({ "agents": "<length 1>", "code": "<not TIMEOUT>" }),
             json!({ "agents": [{ "name": "<text>" }] }),
+            json!({ "z": "<instant>", "offset": "<instant>" }),
         ] {
             assert_eq!(compare(pattern.clone(), &value, &mut known), Ok(()), "{pattern}");
         }
@@ -309,6 +313,7 @@ mod tests {
             (json!({ "agents": [] }), "payload.agents: expected a list of 0"),
             (json!({ "gone": "<any>" }), "payload.gone: expected something, got nothing"),
             (json!({ "extra": "<absent>" }), "payload.extra: expected nothing, got null"),
+            (json!({ "code": "<instant>" }), "expected an instant in UTC, got"),
             (json!({ "n": "<banana>" }), "expected a matcher like"),
         ] {
             let wrong = compare(pattern, &value, &mut known).unwrap_err();
