@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arcpd::client::{Connector, DialError, Link};
+use arcpd::conformance::case::Case;
 use arcpd::conformance::cases;
 use arcpd::conformance::report::table;
 use arcpd::conformance::run::{Target, Verdict, probe, run};
@@ -21,13 +22,18 @@ use futures_util::stream;
 /// Why a case may be pending: what arcpd does not offer yet.
 const PENDING: [&str; 2] = ["is not offered", "it takes a runtime with a resume window"];
 
+/// The daemon that most cases and all mutants are held against.
 fn daemon() -> Runtime {
+    daemon_with(Duration::from_secs(60))
+}
+
+fn daemon_with(resume_window: Duration) -> Runtime {
     Runtime::builder()
         .token("alice", "tok-a")
         .token("bob", "tok-b")
         .demo_agents()
         .heartbeat_interval(Duration::from_secs(2))
-        .resume_window(Duration::from_secs(60))
+        .resume_window(resume_window)
         .start()
         .unwrap()
 }
@@ -45,12 +51,11 @@ fn target_of(connector: Arc<dyn Connector>) -> Target {
     Target { connector, alice: Token::new("tok-a"), bob: Some(Token::new("tok-b")), alone: false }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_case_passes() {
-    let runtime = daemon();
+async fn pass(runtime: Runtime, wanted: impl Fn(&Case) -> bool) {
     let target = target(&runtime);
     let profile = probe(&target).await.unwrap();
     let cases = cases::built_in().unwrap_or_else(|bad| panic!("{bad}"));
+    let cases: Vec<Case> = cases.into_iter().filter(wanted).collect();
     let each = cases.iter().map(|case| run(case, &target, &profile));
     let ran = stream::iter(each).buffered(8).collect::<Vec<_>>().await;
     let results: Vec<_> = cases.iter().zip(ran).collect();
@@ -61,4 +66,14 @@ async fn every_case_passes() {
     });
     assert_eq!(bad.count(), 0, "\n{}", table(&results));
     runtime.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_case_passes() {
+    pass(daemon(), |_| true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_case_of_a_short_resume_window_passes() {
+    pass(daemon_with(Duration::from_secs(1)), |case| case.window.is_some()).await;
 }

@@ -38,8 +38,10 @@ pub struct Case {
     pub needs: Vec<Feature>,
     /// The agents that the runtime has to host.
     pub agents: Vec<String>,
-    /// The shortest resume window, in seconds, that it is run with, where it needs a daemon of its own for that.
+    /// The longest resume window, in seconds, that it can be run with.
     pub window: Option<u64>,
+    /// The longest heartbeat interval, in seconds, that it can be run with.
+    pub interval: Option<u64>,
     /// What happens.
     pub steps: Vec<Step>,
 }
@@ -78,8 +80,10 @@ pub enum Act {
         /// Features that are not offered.
         without: Vec<Feature>,
     },
-    /// `> TYPE {…} [@{…}] [as NAME]`: a frame goes out.
+    /// `[N] > TYPE {…} [@{…}] [as NAME]`: a frame goes out, or N of them with ids of their own.
     Send {
+        /// How many times.
+        times: u64,
         /// Its type.
         kind: String,
         /// Its payload.
@@ -151,6 +155,7 @@ impl Case {
             needs: Vec::new(),
             agents: Vec::new(),
             window: None,
+            interval: None,
             steps: Vec::new(),
         };
         for (line, text) in logical_lines(text) {
@@ -188,6 +193,7 @@ impl Case {
             "needs" => self.needs = features(words())?,
             "agents" => self.agents = words().map(String::from).collect(),
             "window" => self.window = Some(number(rest)?),
+            "interval" => self.interval = Some(number(rest)?),
             on => self.steps.push(Step { line, on: on.into(), act: act(rest.trim())? }),
         }
         Ok(())
@@ -233,7 +239,7 @@ fn act(text: &str) -> Result<Act, String> {
         "connect" => Act::Connect,
         "open" => opened(rest)?,
         "raw" => Act::Raw(rest.into()),
-        ">" => sent(rest)?,
+        ">" => sent(1, rest)?,
         "<" => Act::Expect { times: 1, frame: expected(rest)? },
         "~" => Act::Await(expected(rest)?),
         "refused" => refused(rest),
@@ -241,11 +247,12 @@ fn act(text: &str) -> Result<Act, String> {
         "ended" => Act::Ended,
         "drop" => Act::Drop,
         "wait" => Act::Wait(number(rest)?),
-        count => match (count.parse(), rest.strip_prefix("< ")) {
-            (Ok(times), Some(rest)) => Act::Expect { times, frame: expected(rest)? },
+        count => match (count.parse(), rest.split_once(' ')) {
+            (Ok(times), Some(("<", rest))) => Act::Expect { times, frame: expected(rest)? },
+            (Ok(times), Some((">", rest))) => sent(times, rest)?,
             (Ok(_) | Err(_), _) => {
                 return Err(format!(
-                    "expected connect, open, raw, >, <, N <, ~, refused, quiet, ended, drop or wait, got {word:?}"
+                    "expected connect, open, raw, >, N >, <, N <, ~, refused, quiet, ended, drop or wait, got {word:?}"
                 ));
             }
         },
@@ -301,9 +308,9 @@ fn value(text: &str) -> Result<(Value, &str), String> {
     }
 }
 
-fn sent(rest: &str) -> Result<Act, String> {
+fn sent(times: u64, rest: &str) -> Result<Act, String> {
     let Parts { kind, payload, envelope, name } = parts(rest)?;
-    Ok(Act::Send { kind, payload, envelope, name })
+    Ok(Act::Send { times, kind, payload, envelope, name })
 }
 
 fn expected(rest: &str) -> Result<Frame, String> {
@@ -324,4 +331,22 @@ fn refused(rest: &str) -> Act {
     };
     let codes = codes.split([' ', ',']).filter(|code| !code.is_empty()).map(String::from).collect();
     Act::Refused { codes, name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_go_out_and_come_in_several_times() {
+        let case = Case::read(
+            "a/b",
+            "# t\nchecks ARCP-7.4-1\na 3 > session.ping {\"nonce\": \"n\"}\na 3 < session.pong\n",
+        );
+        let steps = case.unwrap().steps;
+        assert!(matches!(&steps[0].act, Act::Send { times: 3, kind, .. } if kind == "session.ping"));
+        assert!(matches!(&steps[1].act, Act::Expect { times: 3, frame } if frame.kind == "session.pong"));
+        let wrong = Case::read("a/b", "# t\nchecks ARCP-7.4-1\na 3 ~ session.pong\n").unwrap_err();
+        assert_eq!((wrong.line, wrong.what.contains("N >")), (3, true));
+    }
 }

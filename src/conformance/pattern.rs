@@ -2,7 +2,8 @@
 //!
 //! A pattern is JSON: an object asks for its fields and allows others, a list asks for just its items, a text that
 //! begins with `$` takes the value the first time and asks for the same afterwards, and a text in angle brackets is one
-//! of the matchers below. Everything else asks for itself.
+//! of the matchers below. A list that begins with `<others>` asks for its items among others, in any order. Everything
+//! else asks for itself.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,6 +24,8 @@ pub enum Pattern {
     Object(Vec<(String, Pattern)>),
     /// These items, and no others.
     List(Vec<Pattern>),
+    /// `["<others>", …]`: a list with these items in it, in any order.
+    Among(Vec<Pattern>),
     /// `$name`: the same as before, whatever it is the first time.
     Named(String),
     /// `<…>`: one of the matchers.
@@ -58,6 +61,8 @@ pub enum Matcher {
     Not(String),
     /// `<has x>`: a list with this text in it, or with an object whose `name` it is.
     Has(String),
+    /// `<lacks $name>`: a list without an object in which a field is this, and without the value itself.
+    Lacks(String),
     /// `<length 3>`: a list or text of so many items or characters.
     Length(usize),
 }
@@ -66,7 +71,7 @@ pub enum Matcher {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "expected a matcher like <any>, <absent>, <text>, <integer>, <flag>, <object>, <list>, <instant>, <prefix X>, \
-     <one of A, B>, <at least N>, <not X>, <has X> or <length N>, got {0:?}"
+     <one of A, B>, <at least N>, <not X>, <has X>, <lacks X> or <length N>, got {0:?}"
 )]
 pub struct NotAPattern(pub String);
 
@@ -99,6 +104,9 @@ impl Pattern {
                 (None, Some(inner)) => Pattern::Matcher(Matcher::read(inner)?),
                 (None, None) => Pattern::Exactly(Value::String(text)),
             },
+            Value::Array(items) if items.first().is_some_and(|first| first == OTHERS) => {
+                Pattern::Among(items.into_iter().skip(1).map(Pattern::read).collect::<Result<_, _>>()?)
+            }
             Value::Array(items) => {
                 Pattern::List(items.into_iter().map(Pattern::read).collect::<Result<_, _>>()?)
             }
@@ -149,6 +157,10 @@ impl Pattern {
                     pattern.compare(&format!("{at}[{n}]"), Some(item), known)
                 })
             }
+            Pattern::Among(patterns) => {
+                let Some(Value::Array(items)) = value else { return wrong("a list".into()) };
+                patterns.iter().try_for_each(|pattern| among(pattern, &format!("{at}[…]"), items, known))
+            }
             Pattern::Matcher(matcher) => {
                 if matcher.admits(value, known) {
                     Ok(())
@@ -158,6 +170,27 @@ impl Pattern {
             }
         }
     }
+}
+
+/// What a list begins with that may have other items.
+const OTHERS: &str = "<others>";
+
+/// Finds an item that is as expected; what the others would have taught is forgotten. Where there is none, the last
+/// item says why.
+fn among(pattern: &Pattern, at: &str, items: &[Value], known: &mut Known) -> Result<(), Mismatch> {
+    let mut last = None;
+    for item in items {
+        let mut learnt = known.clone();
+        match pattern.compare(at, Some(item), &mut learnt) {
+            Ok(()) => {
+                *known = learnt;
+                return Ok(());
+            }
+            Err(mismatch) => last = Some(mismatch),
+        }
+    }
+    let none = Mismatch { at: at.into(), expected: "another item".into(), got: "nothing".into() };
+    Err(last.unwrap_or(none))
 }
 
 fn bracketed(text: &str) -> Option<&str> {
@@ -188,6 +221,7 @@ impl Matcher {
             }
             ("not", rest) if !rest.is_empty() => Matcher::Not(rest.into()),
             ("has", rest) if !rest.is_empty() => Matcher::Has(rest.into()),
+            ("lacks", rest) if !rest.is_empty() => Matcher::Lacks(rest.into()),
             ("length", rest) => Matcher::Length(rest.parse().map_err(|_| refuse())?),
             _ => return Err(refuse()),
         })
@@ -219,6 +253,17 @@ impl Matcher {
             Matcher::Has(wanted) => value.as_array().is_some_and(|items| {
                 items.iter().any(|item| item == wanted.as_str() || item["name"] == wanted.as_str())
             }),
+            Matcher::Lacks(unwanted) => {
+                let unwanted = match unwanted.strip_prefix('$') {
+                    Some(name) => known.get(name).cloned(),
+                    None => Some(Value::String(unwanted.clone())),
+                };
+                let is = |item: &Value| {
+                    let mut fields = item.as_object().into_iter().flat_map(Map::values);
+                    Some(item) == unwanted.as_ref() || fields.any(|field| Some(field) == unwanted.as_ref())
+                };
+                unwanted.is_some() && value.as_array().is_some_and(|items| !items.iter().any(is))
+            }
             Matcher::Length(length) => {
                 let long = value.as_array().map(Vec::len).or_else(|| text.map(|text| text.chars().count()));
                 long == Some(*length)
@@ -243,6 +288,7 @@ impl fmt::Display for Matcher {
             Matcher::AtLeast(least) => write!(f, "at least {least}"),
             Matcher::Not(other) => write!(f, "something else than {other}"),
             Matcher::Has(wanted) => write!(f, "a list with {wanted:?} in it"),
+            Matcher::Lacks(unwanted) => write!(f, "a list without {unwanted}"),
             Matcher::Length(length) => write!(f, "a length of {length}"),
         }
     }
@@ -315,6 +361,32 @@ mod tests {
             (json!({ "extra": "<absent>" }), "payload.extra: expected nothing, got null"),
             (json!({ "code": "<instant>" }), "expected an instant in UTC, got"),
             (json!({ "n": "<banana>" }), "expected a matcher like"),
+        ] {
+            let wrong = compare(pattern, &value, &mut known).unwrap_err();
+            assert!(wrong.contains(says), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_list_may_have_items_among_others_and_lack_some() {
+        let value = json!({ "jobs": [{ "id": "j1", "n": 1 }, { "id": "j2", "n": 2 }] });
+        let mut known = Known::from([("job".into(), json!("j2")), ("gone".into(), json!("j3"))]);
+        for pattern in [
+            json!({ "jobs": ["<others>"] }),
+            json!({ "jobs": ["<others>", { "id": "$job", "n": "$n" }] }),
+            json!({ "jobs": ["<others>", { "n": 2 }, { "n": 1 }] }),
+            json!({ "jobs": "<lacks $gone>" }),
+            json!({ "jobs": "<lacks j3>" }),
+        ] {
+            assert_eq!(compare(pattern.clone(), &value, &mut known), Ok(()), "{pattern}");
+        }
+        assert_eq!(known["n"], 2, "only the item that was meant teaches");
+        for (pattern, says) in [
+            (json!({ "jobs": ["<others>", { "id": "$gone" }] }), "payload.jobs[…].id: expected \"j3\""),
+            (json!({ "jobs": ["<others>", { "id": "$job", "n": 1 }] }), "payload.jobs[…]"),
+            (json!({ "jobs": "<lacks $job>" }), "payload.jobs: expected a list without $job"),
+            (json!({ "jobs": "<lacks j1>" }), "payload.jobs: expected a list without j1"),
+            (json!({ "jobs": "<lacks $nothing>" }), "payload.jobs"),
         ] {
             let wrong = compare(pattern, &value, &mut known).unwrap_err();
             assert!(wrong.contains(says), "{wrong}");

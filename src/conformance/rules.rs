@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::pattern::shown;
 use super::shape;
 use crate::wire::envelope::VERSION;
+use crate::wire::feature::{Feature, FeatureSet};
 
 /// A rule that a frame breaks: the requirement, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,12 +23,13 @@ pub struct Broken {
 pub struct Rules {
     newest: u64,
     over: BTreeSet<String>,
+    features: Option<FeatureSet>,
 }
 
 impl Rules {
-    /// A session that is resumed after this number.
-    pub fn after(newest: u64) -> Self {
-        Rules { newest, ..Rules::default() }
+    /// A session that goes on after this number, with these features, where they are known.
+    pub fn after(newest: u64, features: Option<FeatureSet>) -> Self {
+        Rules { newest, over: BTreeSet::new(), features }
     }
 
     /// The newest number of the session.
@@ -41,9 +43,27 @@ impl Rules {
     /// The first rule that it breaks.
     pub fn check(&mut self, frame: &Value) -> Result<(), Broken> {
         envelope(frame)?;
+        self.feature(frame)?;
         self.number(frame)?;
         self.end(frame)?;
         shape::check(frame)
+    }
+
+    /// Nothing comes that belongs to a feature which one side did not name.
+    fn feature(&self, frame: &Value) -> Result<(), Broken> {
+        let needs = match (kind(frame), frame["payload"]["kind"].as_str()) {
+            ("session.ping", _) => Feature::Heartbeat,
+            ("session.jobs", _) => Feature::ListJobs,
+            ("job.subscribed", _) => Feature::Subscribe,
+            ("job.event", Some("progress")) => Feature::Progress,
+            ("job.event", Some("result_chunk")) => Feature::ResultChunk,
+            _ => return Ok(()),
+        };
+        if self.features.as_ref().is_none_or(|features| features.has(needs)) {
+            return Ok(());
+        }
+        let what = format!("{}: the feature {needs} was not negotiated", kind(frame));
+        Err(Broken { requirement: "ARCP-6.2-3", what })
     }
 
     /// The specification names what has no number, and not all that may have one: what has one counts.
@@ -139,5 +159,22 @@ mod tests {
         assert_eq!(check("job.cancelled", Some(5), json!({})), Ok(()), "what has a number counts");
         assert_eq!(check("job.result", Some(6), end), Ok(()));
         assert_eq!(check("job.result", None, json!([])), Err("ARCP-5-1"));
+    }
+
+    #[test]
+    fn what_was_not_negotiated_does_not_come() {
+        let at = "2026-11-20T00:00:00Z";
+        let ping = json!({
+            "arcp": "1.1", "id": "x", "type": "session.ping", "session_id": "s", "payload": { "nonce": "n", "sent_at": at }
+        });
+        for (features, expected) in [
+            (None, Ok(())),
+            (Some(vec!["heartbeat"]), Ok(())),
+            (Some(vec!["ack", "progress"]), Err("ARCP-6.2-3")),
+        ] {
+            let mut rules = Rules::after(0, features.map(FeatureSet::from_flags));
+            let checked = rules.check(&ping);
+            assert_eq!(checked.map_err(|broken| broken.requirement), expected);
+        }
     }
 }

@@ -43,6 +43,10 @@ pub struct Profile {
     pub features: FeatureSet,
     /// The agents that it hosts.
     pub agents: BTreeSet<String>,
+    /// Its resume window, in seconds.
+    pub window: u64,
+    /// Its heartbeat interval, in seconds.
+    pub interval: u64,
 }
 
 /// What came of a case.
@@ -81,6 +85,8 @@ struct Connection {
     session: Option<String>,
     rules: Rules,
     last_id: String,
+    /// The features that the hello names.
+    offered: Option<FeatureSet>,
 }
 
 /// A case on its way.
@@ -88,6 +94,8 @@ struct Course<'a> {
     target: &'a Target,
     known: Known,
     connections: BTreeMap<String, Connection>,
+    /// What the sessions have negotiated, by their ids.
+    negotiated: BTreeMap<String, FeatureSet>,
     transcript: Vec<String>,
 }
 
@@ -114,7 +122,10 @@ pub async fn probe(target: &Target) -> Result<Profile, String> {
     let capabilities = &welcome["capabilities"];
     let mut agents = texts(&capabilities["agents"], Some("name"));
     agents.extend(texts(&capabilities["agents"], None));
-    Ok(Profile { features: FeatureSet::from_flags(texts(&capabilities["features"], None)), agents })
+    let features = FeatureSet::from_flags(texts(&capabilities["features"], None));
+    let seconds = |field: &str| welcome[field].as_u64().unwrap_or(u64::MAX);
+    let (window, interval) = (seconds("resume_window_sec"), seconds("heartbeat_interval_sec"));
+    Ok(Profile { features, agents, window, interval })
 }
 
 /// Runs a case.
@@ -142,13 +153,28 @@ fn missing(case: &Case, target: &Target, profile: &Profile) -> Option<String> {
     if let Some(agent) = case.agents.iter().find(|agent| !profile.agents.contains(*agent)) {
         return Some(format!("the agent {agent} is not hosted"));
     }
-    if let Some(window) = case.window {
+    if let Some(window) = case.window.filter(|window| profile.window > *window) {
         return Some(format!("it takes a runtime with a resume window of {window} s"));
+    }
+    if let Some(interval) = case.interval.filter(|interval| profile.interval > *interval) {
+        return Some(format!("it takes a runtime with a heartbeat interval of {interval} s"));
     }
     if target.alone && case.connections() > 1 {
         return Some("it takes several connections to one runtime".into());
     }
-    let bob = |step: &Step| matches!(step.act, Act::Open { who: Who::Bob, .. });
+    let bob = |step: &Step| match &step.act {
+        Act::Open { who, .. } => *who == Who::Bob,
+        Act::Send { payload, .. } => payload.pointer("/auth/token").is_some_and(|token| token == "$bob"),
+        Act::Connect
+        | Act::Raw(_)
+        | Act::Expect { .. }
+        | Act::Await(_)
+        | Act::Refused { .. }
+        | Act::Quiet
+        | Act::Ended
+        | Act::Drop
+        | Act::Wait(_) => false,
+    };
     (target.bob.is_none() && case.steps.iter().any(bob)).then(|| "no second token was given".into())
 }
 
@@ -161,11 +187,14 @@ impl<'a> Course<'a> {
             ("soon", json!(now.plus(Duration::from_secs(60)).to_string())),
             ("past", json!(past.to_string())),
             ("fresh", json!(Ulid::generate().to_string())),
+            ("alice", json!(target.alice.expose())),
+            ("bob", json!(target.bob.as_ref().map_or("", Token::expose))),
         ];
         Course {
             target,
             known: known.into_iter().map(|(name, value)| (name.into(), value)).collect(),
             connections: BTreeMap::new(),
+            negotiated: BTreeMap::new(),
             transcript: Vec::new(),
         }
     }
@@ -179,8 +208,11 @@ impl<'a> Course<'a> {
                 let features: Vec<&str> = all.map(|feature| feature.as_str()).collect();
                 self.open(on, *who, &features).await
             }
-            Act::Send { kind, payload, envelope, name } => {
-                self.send(on, kind, payload, envelope, name.as_deref()).await
+            Act::Send { times, kind, payload, envelope, name } => {
+                for _ in 0..*times {
+                    self.send(on, kind, payload, envelope, name.as_deref()).await?;
+                }
+                Ok(())
             }
             Act::Raw(text) => self.write(on, text.clone()).await,
             Act::Expect { times, frame } => {
@@ -207,7 +239,8 @@ impl<'a> Course<'a> {
 
     /// A message as it may be shown: it may quote what opens sessions.
     fn without_secrets(&self, what: String) -> String {
-        let known = self.known.iter().filter(|(name, _)| name.contains(".token"));
+        let secret = |name: &str| name.contains(".token") || matches!(name, "alice" | "bob");
+        let known = self.known.iter().filter(|(name, _)| secret(name));
         let secrets = known.filter_map(|(_, value)| value.as_str()).filter(|secret| !secret.is_empty());
         secrets.fold(what, |what, secret| what.replace(secret, "…"))
     }
@@ -218,15 +251,16 @@ impl<'a> Course<'a> {
             Ok(Err(error)) => return wrong(format!("no connection: {error}")),
             Err(_) => return wrong(format!("no connection within {STEP:?}")),
         };
-        let connection = Connection { link, session: None, rules: Rules::default(), last_id: String::new() };
+        let (rules, last_id) = (Rules::default(), String::new());
+        let connection = Connection { link, session: None, rules, last_id, offered: None };
         self.connections.insert(on.into(), connection);
         Ok(())
     }
 
     async fn open(&mut self, on: &str, who: Who, features: &[&str]) -> Result<(), Wrong> {
         let token = match who {
-            Who::Alice => self.target.alice.expose(),
-            Who::Bob => self.target.bob.as_ref().map_or("", Token::expose),
+            Who::Alice => "$alice",
+            Who::Bob => "$bob",
             Who::Nobody => "a-token-that-nobody-has",
         };
         let payload = json!({
@@ -255,6 +289,7 @@ impl<'a> Course<'a> {
     ) -> Result<(), Wrong> {
         let fill = |value: &Value| filled(value, &self.known).map_err(|what| (None, what));
         let (payload, envelope) = (fill(payload)?, fill(envelope)?);
+        self.announced(on, kind, &payload)?;
         let connection = self.connection(on)?;
         let id = format!("req_{}", Ulid::generate());
         let mut frame = Map::new();
@@ -282,6 +317,23 @@ impl<'a> Course<'a> {
             self.known.insert(name.into(), json!(id));
         }
         self.write(on, Value::Object(frame).to_string()).await
+    }
+
+    /// Remembers what an opening says of the session: the features it offers, or the number it goes on after.
+    fn announced(&mut self, on: &str, kind: &str, payload: &Value) -> Result<(), Wrong> {
+        match kind {
+            "session.hello" => {
+                let features = payload["capabilities"]["features"].as_array().into_iter().flatten();
+                let offered = FeatureSet::from_flags(features.filter_map(Value::as_str));
+                self.connection(on)?.offered = Some(offered);
+            }
+            "session.resume" => {
+                let last = payload["last_event_seq"].as_u64().unwrap_or(0);
+                self.known.insert(format!("{on}.newest"), json!(last));
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     async fn write(&mut self, on: &str, text: String) -> Result<(), Wrong> {
@@ -340,9 +392,10 @@ impl<'a> Course<'a> {
             let (session, payload) = (frame["session_id"].clone(), frame["payload"].clone());
             let resumed = self.known.get(&format!("{on}.session")) == Some(&session);
             let newest = self.known.get(&format!("{on}.newest")).and_then(Value::as_u64).unwrap_or(0);
+            let features = self.features(on, &session, &payload)?;
             let connection = self.connection(on)?;
             connection.session = session.as_str().map(String::from);
-            connection.rules = Rules::after(if resumed { newest } else { 0 });
+            connection.rules = Rules::after(if resumed { newest } else { 0 }, features);
             self.known.insert(format!("{on}.session"), session);
             let before = self.known.insert(format!("{on}.token"), payload["resume_token"].clone());
             self.known.insert(format!("{on}.token.before"), before.unwrap_or_default());
@@ -353,6 +406,17 @@ impl<'a> Course<'a> {
         let newest = self.connection(on)?.rules.newest();
         self.known.insert(format!("{on}.newest"), json!(newest));
         Ok(())
+    }
+
+    /// What a session has negotiated: what its hello and its welcome both name, for as long as it lives.
+    fn features(&mut self, on: &str, session: &Value, welcome: &Value) -> Result<Option<FeatureSet>, Wrong> {
+        let session = session.as_str().unwrap_or_default().to_owned();
+        if let Some(offered) = self.connection(on)?.offered.take() {
+            let named = welcome["capabilities"]["features"].as_array().into_iter().flatten();
+            let named = FeatureSet::from_flags(named.filter_map(Value::as_str));
+            self.negotiated.insert(session.clone(), offered.intersect(named));
+        }
+        Ok(self.negotiated.get(&session).copied())
     }
 
     fn compare(&mut self, expected: &Frame, came: &Value) -> Result<(), Wrong> {
@@ -382,13 +446,24 @@ impl<'a> Course<'a> {
         wrong(format!("expected {} among {PASSED_OVER} frames", expected.kind))
     }
 
+    /// The next frame that tells of no job on its way: those come whenever they do.
+    async fn next_but_events(&mut self, on: &str) -> Result<Value, Wrong> {
+        for _ in 0..PASSED_OVER {
+            let came = self.next(on, "an error").await?;
+            if came["type"] != "job.event" {
+                return Ok(came);
+            }
+        }
+        wrong(format!("expected an error among {PASSED_OVER} frames"))
+    }
+
     /// The specification does not say which frame refuses a request: an error of either sort does.
     async fn refused(&mut self, on: &str, codes: &[String], name: Option<&str>) -> Result<(), Wrong> {
         let request = match name {
             Some(name) => self.known.get(name).cloned().unwrap_or_default(),
             None => json!(self.connection(on)?.last_id),
         };
-        let came = self.next(on, "an error").await?;
+        let came = self.next_but_events(on).await?;
         let kind = came["type"].as_str().unwrap_or_default();
         if !matches!(kind, "session.error" | "job.error") {
             return wrong(format!("expected the request to be refused, got {}", told(&came)));
