@@ -21,6 +21,9 @@ use crate::wire::time::Timestamp;
 /// How long one step may take that waits for a frame.
 pub const STEP: Duration = Duration::from_secs(5);
 
+/// How long a step may pass over frames while it waits for one.
+pub const AWAIT: Duration = Duration::from_secs(15);
+
 /// Frames that a step may pass over while it waits for one.
 pub const PASSED_OVER: usize = 20_000;
 
@@ -222,7 +225,10 @@ impl<'a> Course<'a> {
                 }
                 Ok(())
             }
-            Act::Await(frame) => self.until(on, frame).await,
+            Act::Await(frame) => match timeout(AWAIT, self.until(on, frame)).await {
+                Ok(done) => done,
+                Err(_) => wrong(format!("expected {}, got other frames for {AWAIT:?}", frame.kind)),
+            },
             Act::Refused { codes, name } => self.refused(on, codes, name.as_deref()).await,
             Act::Quiet => self.quiet(on).await,
             Act::Ended => self.ended(on).await,

@@ -72,7 +72,7 @@ pub(super) const TABLE: &[Mutant] = &[
     ),
     mutant(
         "chunks are counted from 1",
-        &["ARCP-8.4-1"],
+        &["ARCP-8.4-1", "ARCP-8.4-5"],
         Told("job.event", |event| {
             chunk(event, |body| {
                 body["chunk_seq"] = json!(body["chunk_seq"].as_u64().unwrap_or(0) + 1);
