@@ -30,7 +30,7 @@ const REACHED: &[(&str, &str)] = &[
     ("followers_per_principal", "follow::so_many_sessions_of_a_principal_follow_it_and_no_more"),
     (
         "generic_subscriptions",
-        "conformance/dialects/rust2.rs: a_subscription_that_cannot_be_kept_is_refused_or_closed",
+        "conformance/dialects/rust2/subscriptions.rs: a_subscription_that_cannot_be_kept_is_refused_or_closed",
     ),
     ("replies_pending", "limits::replies_pending"),
     ("refusals_per_sec", "abuse::refusals_are_answered_at_a_bounded_rate_and_only_the_sender_waits"),
@@ -92,7 +92,7 @@ fn every_limit_has_a_test_that_reaches_it() {
         ("resume", include_str!("resume.rs")),
         ("shutdown", include_str!("shutdown.rs")),
         ("subscribe", include_str!("subscribe.rs")),
-        ("conformance/dialects/rust2.rs", include_str!("../dialects/rust2.rs")),
+        ("conformance/dialects/rust2/subscriptions.rs", include_str!("../dialects/rust2/subscriptions.rs")),
         ("src/http/tests.rs", include_str!("../../src/http/tests.rs")),
         ("src/store/sqlite/hot.rs", include_str!("../../src/store/sqlite/hot.rs")),
         ("src/store/sqlite/tests.rs", include_str!("../../src/store/sqlite/tests.rs")),
